@@ -1,0 +1,288 @@
+"""The contract between the operator, which decides, and the runtime, which pods run.
+
+The operator writes one `PhaseConfig` (JSON) into a Job's environment; the pod answers with one
+`TerminationMessage` and an exit code. Nothing else passes between the two programs. This module
+imports pydantic alone, so that the operator's image can carry it without the runtime's libraries.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+CONTRACT_VERSION = 1
+"""Part of every input digest: raised when the meaning of a phase's output changes."""
+
+ENV_PHASE_CONFIG = "SELM_PHASE_CONFIG"
+"""The `PhaseConfig` as JSON. Written by the operator, read by `python -m selm_runtime`."""
+ENV_WRITER_ID = "SELM_WRITER_ID"
+"""The pod's uid (downward API). Names the pod's own folder in the store: two pods never share one."""
+ENV_CACHE_DIR = "SELM_CACHE_DIR"
+"""Where model weights are cached on the node. Written by the operator, read by the runtime's cache."""
+ENV_COMPLETION_INDEX = "JOB_COMPLETION_INDEX"
+"""Shard (generation, scoring) or node rank (training). Written by the Job controller."""
+ENV_TERMINATION_LOG = "SELM_TERMINATION_LOG"
+"""Where the termination message goes; unset in clusters, where Kubernetes' default path holds."""
+DEFAULT_TERMINATION_LOG = "/dev/termination-log"
+TERMINATION_MESSAGE_LIMIT = 2048
+"""Bytes. Kubernetes keeps 4,096 a container; half of it leaves room for sidecars of clusters."""
+
+
+class Phase(StrEnum):
+    """One step of an iteration, spelled alike in spec, status, metrics and logs."""
+
+    PREPARATION = "Preparation"
+    GENERATION = "Generation"
+    SCORING = "Scoring"
+    TRAINING = "Training"
+    EVALUATION = "Evaluation"
+
+    @property
+    def slug(self) -> str:
+        """The value in lower case: the runtime's sub-command and the folder in the store."""
+        return self.value.lower()
+
+
+class ExitCode(IntEnum):
+    """What a phase's process ends with. Written by the runtime, read by the operator."""
+
+    DONE = 0
+    INVALID_INPUT = 64  # bad input or config: never retried, the message reaches the condition
+    TEMPORARY = 75  # store away, preempted: retried with back-off, never counted
+    PEER_LOST = 76  # another rank is gone: by itself not counted
+
+
+class ContractModel(BaseModel):
+    """camelCase on the wire, snake_case in Python, nothing unknown, nothing mutable."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class RunRef(ContractModel):
+    namespace: str
+    name: str
+    uid: str
+
+
+class ArtifactsConfig(ContractModel):
+    """`spec.artifacts`, less the references that became environment or volumes."""
+
+    uri: str
+    endpoint: str | None = None
+    region: str | None = None
+    reuse: Literal["SameNamespace", "None"] = "SameNamespace"
+
+
+class CommittedPhase(ContractModel):
+    """A phase of this run that is committed: the address of its manifest."""
+
+    iteration: int
+    phase: Phase
+    manifest: Digest
+
+
+class ModelConfig(ContractModel):
+    uri: str
+    revision: str = "main"
+    trust_remote_code: bool = False
+
+
+class ColumnsConfig(ContractModel):
+    prompt: str = "prompt"
+    chosen: str = "chosen"
+    rejected: str = "rejected"
+
+
+class HeldOutConfig(ContractModel):
+    split: str
+    limit: int = 500
+
+
+class DataConfig(ContractModel):
+    uri: str
+    revision: str = "main"
+    split: str = "train"
+    format: Literal["Auto", "UltraFeedback", "AnthropicHH", "Nectar", "Prompts"] = "Auto"
+    columns: ColumnsConfig = ColumnsConfig()
+    portions: int  # resolved: `spec.data.portions`, else the iterations
+    held_out: HeldOutConfig | None = None
+
+
+class GenerationConfig(ContractModel):
+    """Sampling as in force in this iteration (the schedule is applied by the operator)."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+    samples_per_prompt: int
+    policies: tuple[Literal["Current", "Reference"], ...] = ("Current",)
+    reproducible: bool = True
+    shards: int = 1
+    tensor_parallel_size: int = 1
+    engine_args: dict[str, Any] = {}
+
+
+class RuleConfig(ContractModel):
+    """One declared rule of a rule scorer; see `selm_runtime.score.rules` for the meanings."""
+
+    type: Literal["Length", "Regex", "Format", "Repetition"]
+    weight: float = 1.0
+    pattern: str | None = None
+    target: float | None = None
+    column: str | None = None
+
+
+class ScorerModelConfig(ContractModel):
+    uri: str
+    revision: str = "main"
+    trust_remote_code: bool = False
+
+
+class ScorerConfig(ContractModel):
+    """One scorer; exactly one of `reward_model` and `rules` (the kinds that are built so far)."""
+
+    name: str
+    weight: float = 1.0
+    reward_model: ScorerModelConfig | None = None
+    rules: tuple[RuleConfig, ...] | None = None
+
+
+class PairingConfig(ContractModel):
+    rule: Literal["BestWorst"] = "BestWorst"
+    offline: Literal["Include", "Exclude"] = "Include"
+    min_margin: float = 0.0
+
+
+class ScoringConfig(ContractModel):
+    scorers: tuple[ScorerConfig, ...]
+    pairing: PairingConfig = PairingConfig()
+    shards: int = 1
+
+
+class ObjectiveConfig(ContractModel):
+    """The objective as in force in this iteration; `alpha` is 0 where `pairs` is Offline."""
+
+    type: Literal["SELM", "DPO"]
+    alpha: float
+    beta: float
+    optimism_weighting: Literal["AlphaBeta", "Alpha"] = "AlphaBeta"
+    explored: Literal["First"] = "First"
+
+
+class OptimizerConfig(ContractModel):
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+
+
+class CheckpointConfig(ContractModel):
+    interval_seconds: int = 600
+    keep: int = 2
+
+
+class RendezvousConfig(ContractModel):
+    """Static rendezvous: node rank is the completion index, the master is pod 0's name."""
+
+    master_address: str
+    master_port: int
+
+
+class TrainingConfig(ContractModel):
+    """Hyper-parameters as in force in this iteration."""
+
+    pairs: Literal["Online", "Offline"] = "Online"
+    objective: ObjectiveConfig
+    reference: Literal["Previous", "Initial"] = "Previous"
+    learning_rate: float
+    lr_scheduler: Literal["Cosine", "Linear", "Constant"] = "Cosine"
+    warmup_ratio: float = 0.1
+    optimizer: OptimizerConfig = OptimizerConfig()
+    max_grad_norm: float = 1.0
+    precision: Literal["BFloat16", "Float32"] = "BFloat16"
+    batch_size: int
+    max_tokens_per_micro_batch: int
+    max_length: int
+    max_prompt_length: int
+    truncation: Literal["KeepEnd", "KeepStart"] = "KeepEnd"
+    epochs: int = 1
+    nodes: int = 1
+    ranks_per_node: int = 1
+    zero_stage: int = 3
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    rendezvous: RendezvousConfig | None = None  # present in the Training phase's config only
+
+
+class SelectByConfig(ContractModel):
+    metric: Literal["WinRate", "MeanReward", "PreferenceAccuracy"] = "WinRate"
+    scorer: str | None = None
+    against: Literal["Base", "Previous"] = "Base"
+
+
+class EvaluationConfig(ContractModel):
+    select_by: SelectByConfig = SelectByConfig()
+
+
+class PhaseConfig(ContractModel):
+    """All that a pod of one phase needs to know; the credentials come by the environment."""
+
+    contract_version: int = CONTRACT_VERSION
+    run: RunRef
+    phase: Phase
+    iteration: int = Field(ge=0)  # 0: Preparation and the base's Evaluation
+    attempt: int = Field(ge=1)
+    iterations: int
+    seed: int
+    artifacts: ArtifactsConfig
+    committed: tuple[CommittedPhase, ...] = ()
+    model: ModelConfig
+    data: DataConfig
+    generation: GenerationConfig
+    """In Evaluation: the unscheduled sampling settings; else the iteration's."""
+    scoring: ScoringConfig
+    training: TrainingConfig
+    evaluation: EvaluationConfig = EvaluationConfig()
+    retention: Literal["KeepAll", "KeepBest", "KeepLast"] = "KeepAll"
+
+    def manifest_of(self, phase: Phase, iteration: int) -> str | None:
+        """The digest of a committed phase's manifest, or None where it was skipped or not yet done."""
+        for done in self.committed:
+            if (done.phase, done.iteration) == (phase, iteration):
+                return done.manifest
+        return None
+
+
+class ShardProgress(ContractModel):
+    """Chunks of the phase that are committed, by whichever pod, and how many there are."""
+
+    done: int
+    total: int
+
+
+class PhaseError(ContractModel):
+    """Why a pod ended; `reason` is CamelCase, `message` names the field, what was found, what is allowed."""
+
+    reason: str
+    message: str
+
+
+class TerminationMessage(ContractModel):
+    """What a pod says of itself: rewritten at every commit, so that a killed pod still says how far it came.
+
+    At most `TERMINATION_MESSAGE_LIMIT` bytes as JSON. Written by the runtime, read by the operator.
+    """
+
+    manifest: Digest | None = None  # set once the whole phase is committed
+    rows: int | None = None
+    chunks: ShardProgress | None = None  # Generation and Scoring
+    checkpoint_step: int | None = None  # Training: the newest committed checkpoint
+    metrics: dict[str, float] = {}  # at most 16
+    best_iteration: int | None = None  # Evaluation
+    model_uri: str | None = Field(default=None, alias="modelURI")  # Evaluation: the best iteration's model, as retention left it
+    error: PhaseError | None = None

@@ -1,0 +1,57 @@
+"""The declared schemas of every table that passes from one phase to the next (Parquet)."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+MESSAGE = pa.struct([pa.field("role", pa.string(), False), pa.field("content", pa.string(), False)])
+
+PROMPTS = pa.schema(
+    [
+        pa.field("row", pa.int64(), False),  # index in the data's order: stable over the whole run
+        pa.field("prompt", pa.list_(MESSAGE), False),  # the conversation up to the response
+        pa.field("chosen", pa.string()),  # the offline pair's responses; null where the format has none
+        pa.field("rejected", pa.string()),
+        pa.field("columns", pa.map_(pa.string(), pa.string()), False),  # the row's other scalar columns, for rules
+    ]
+)
+"""Written by Preparation (one file a portion, one for the held-out rows), read by every phase."""
+
+RESPONSES = pa.schema(
+    [
+        pa.field("row", pa.int64(), False),
+        pa.field("policy", pa.string(), False),  # Current or Reference
+        pa.field("sample", pa.int32(), False),
+        pa.field("prompt_ids", pa.list_(pa.int32()), False),
+        pa.field("response_ids", pa.list_(pa.int32()), False),  # as the engine gave them, its EOS included
+        pa.field("text", pa.string(), False),
+        pa.field("finish_reason", pa.string(), False),  # stop or length
+    ]
+)
+"""Written by Generation (by chunks) and Evaluation (the held-out responses)."""
+
+CANDIDATE = pa.struct(
+    [
+        pa.field("source", pa.string(), False),  # offline:chosen, offline:rejected, Current:<sample>, Reference:<sample>
+        pa.field("text", pa.string(), False),
+        pa.field("finish_reason", pa.string()),  # null for offline responses
+        pa.field("score", pa.float64(), False),
+    ]
+)
+
+PAIRS = pa.schema(
+    [
+        pa.field("row", pa.int64(), False),
+        pa.field("prompt_ids", pa.list_(pa.int32()), False),
+        pa.field("chosen_ids", pa.list_(pa.int32()), False),
+        pa.field("rejected_ids", pa.list_(pa.int32()), False),
+        pa.field("explored_ids", pa.list_(pa.int32()), False),  # the response that the optimism term acts on
+        pa.field("chosen_source", pa.string(), False),
+        pa.field("rejected_source", pa.string(), False),
+        pa.field("explored_source", pa.string(), False),
+        pa.field("chosen_score", pa.float64(), False),
+        pa.field("rejected_score", pa.float64(), False),
+        pa.field("candidates", pa.list_(CANDIDATE), False),
+    ]
+)
+"""Written by Scoring (by chunks): one row for each prompt that has a pair, read by Training and Evaluation."""
