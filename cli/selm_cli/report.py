@@ -1,0 +1,130 @@
+"""`selm report NAME`: a run's table, two samples, a plot, an HTML page and the aligned model on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import jinja2
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from selm_cli.cluster import Cluster
+from selm_cli.errors import CliError
+from selm_cli.run_state import PHASES, RunState
+from selm_runtime.contract import ArtifactsConfig, Phase
+
+SAMPLES_SHOWN = 2
+SAMPLES_IN_HTML = 8
+
+
+def write(run: RunState, into: Path, console: Console, *, download_model: bool = True) -> None:
+    """Print the report of a run and write `report.html`, `report.png` and `model/` into a folder.
+
+    Raises:
+        CliError: no iteration is evaluated yet, or the store does not answer.
+    """
+    # matplotlib, pyarrow and boto3 take a second to import: only this verb pays for them.
+    from selm_cli import plot, report_data
+    from selm_runtime.artifacts.store import open_store
+    from selm_runtime.errors import InvalidInput, TemporaryFailure
+
+    rows = report_data.iteration_rows(run)
+    if not rows:
+        raise CliError(f"SELMRun {run.namespace}/{run.name} has no evaluated iteration yet: {run.message}")
+    best = run.best_iteration if run.best_iteration is not None else rows[-1].iteration
+    into.mkdir(parents=True, exist_ok=True)
+    spec = run.spec["artifacts"]
+    try:
+        store = open_store(ArtifactsConfig(uri=spec["uri"], endpoint=spec.get("endpoint"), region=spec.get("region")))
+        artifacts = report_data.RunArtifacts(store, run)
+        samples = report_data.samples(artifacts, best, SAMPLES_IN_HTML)
+        model = None
+        if download_model:
+            phase = Phase.TRAINING if best > 0 else Phase.PREPARATION
+            model = artifacts.download(best, phase, "model/", into / "model")
+    except (InvalidInput, TemporaryFailure) as error:
+        raise CliError(f"the store at {spec['uri']} could not be read: {error}") from error
+    report = report_data.Report(run, rows, samples, best, run.status.get("modelURI", ""), model)
+    picture = plot.draw(report, into / "report.png")
+    page = into / "report.html"
+    page.write_text(html(report, picture), encoding="utf-8")
+    show(report, console)
+    console.print(f"plot    {picture}\nreport  {page}\nmodel   {model or report.model_uri}", highlight=False)
+
+
+def show(report: object, console: Console) -> None:
+    """Print the table and two samples."""
+    from selm_cli.report_data import Report
+
+    assert isinstance(report, Report)
+    console.print(table(report))
+    for sample in report.samples[:SAMPLES_SHOWN]:
+        console.print(
+            Panel(
+                f"[bold]before[/] {_reward(sample.reward_before)}\n{_escape(sample.before)}\n\n"
+                f"[bold]after[/] {_reward(sample.reward_after)}\n{_escape(sample.after)}",
+                title=_escape(sample.prompt),
+                title_align="left",
+            )
+        )
+
+
+def table(report: object) -> Table:
+    """Base and iterations: reward with its interval, preference accuracy, win rate, KL, seconds a phase."""
+    from selm_cli.report_data import Report
+
+    assert isinstance(report, Report)
+    out = Table(
+        title=f"{report.run.namespace}/{report.run.name}: {report.wall_seconds:.0f} s in all", title_justify="left"
+    )
+    for name in ("", "reward ± 95 %", "win rate", "pref. accuracy", "KL", *(f"{p.value.lower()} s" for p in PHASES)):
+        out.add_column(name, justify="right" if name else "left")
+    for row in report.rows:
+        m: Mapping[str, float] = row.metrics
+        mark = " ◀ selected" if row.iteration == report.best else ""
+        out.add_row(
+            row.label + mark,
+            f"{m['meanReward']:.3f} ± {m.get('meanRewardCI95', 0.0):.3f}" if "meanReward" in m else "",
+            _cell(m.get("winRateBase"), ".2f"),
+            _cell(m.get("preferenceAccuracy"), ".2f"),
+            _cell(m.get("kl"), ".2f"),
+            *(_cell(row.seconds.get(phase), ".0f") for phase in PHASES),
+        )
+    return out
+
+
+def html(report: object, picture: Path) -> str:
+    """The report as one HTML page; the plot lies beside it."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("selm_cli", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("report.html.j2").render(report=report, phases=PHASES, picture=picture.name)
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _reward(value: float | None) -> str:
+    return "" if value is None else f"(reward {value:.2f})"
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="the SELMRun's name")],
+    namespace: Annotated[str, typer.Option("--namespace", "-n")] = "default",
+    out: Annotated[Path, typer.Option(help="where report.html, report.png and model/ go")] = Path("selm-report"),
+    model: Annotated[bool, typer.Option(help="download the aligned model too")] = True,
+    kubeconfig: Annotated[Path | None, typer.Option(help="default: KUBECONFIG, else ~/.kube/config")] = None,
+) -> None:
+    """Print a run's results and write plot, HTML page and model. Reads the store with AWS_* from the environment."""
+    write(RunState.of(Cluster(kubeconfig).run(namespace, name)), out, Console(), download_model=model)

@@ -1,0 +1,147 @@
+"""Gathers what a finished run's report shows: metrics from the status, texts from the store."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from selm_cli.run_state import PHASES, RunState
+from selm_runtime.artifacts.manifest import Manifest
+from selm_runtime.artifacts.store import Store
+from selm_runtime.contract import Phase
+
+
+@dataclass(frozen=True)
+class IterationRow:
+    """One line of the table: the base (iteration 0) or an iteration."""
+
+    iteration: int
+    metrics: dict[str, float]
+    seconds: dict[Phase, float]
+    attempts: int  # of all phases together
+
+    @property
+    def label(self) -> str:
+        return "base" if self.iteration == 0 else f"iteration {self.iteration}"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The responses of the base and of the best policy to one held-out prompt."""
+
+    prompt: str
+    before: str
+    after: str
+    reward_before: float | None
+    reward_after: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    run: RunState
+    rows: tuple[IterationRow, ...]
+    samples: tuple[Sample, ...]
+    best: int
+    model_uri: str
+    model_path: Path | None
+
+    @property
+    def wall_seconds(self) -> float:
+        """From the first phase's start to the last one's end."""
+        spans = [self.run.phase(row.iteration, phase) for row in self.rows for phase in PHASES]
+        starts = [span.start for span in spans if span.start]
+        ends = [span.completion for span in spans if span.completion]
+        return (max(ends) - min(starts)).total_seconds() if starts and ends else 0.0
+
+
+def iteration_rows(run: RunState) -> tuple[IterationRow, ...]:
+    """The iterations whose evaluation is committed, the base first."""
+    now = datetime.now(UTC)
+    rows = []
+    for t in range(run.iterations + 1):
+        evaluation = run.phase(t, Phase.EVALUATION)
+        if evaluation.state != "Succeeded":
+            continue
+        states = [run.phase(t, phase) for phase in PHASES if run.has_phase(t, phase)]
+        seconds = {s.phase: took for s in states if (took := s.seconds(now)) is not None}
+        rows.append(IterationRow(t, evaluation.metrics, seconds, sum(s.attempts for s in states)))
+    return tuple(rows)
+
+
+class RunArtifacts:
+    """Reads a run's committed phases from its store, each by the digest that the status holds."""
+
+    def __init__(self, store: Store, run: RunState) -> None:
+        self._store = store
+        self._run = run
+
+    def folder(self, iteration: int, phase: Phase) -> str:
+        run = self._run
+        return f"{run.namespace}/{run.name}-{run.uid}/iter-{iteration}/{phase.slug}"
+
+    def manifest(self, iteration: int, phase: Phase) -> Manifest | None:
+        digest = self._run.phase(iteration, phase).manifest
+        if digest is None:
+            return None
+        data = self._store.get(f"{self.folder(iteration, phase)}/manifests/{digest.removeprefix('sha256:')}.json")
+        return Manifest.model_validate_json(data)
+
+    def rows(self, iteration: int, phase: Phase, name: str) -> list[dict[str, object]]:
+        """The rows of one table of a phase; empty where the phase has none of that name."""
+        manifest = self.manifest(iteration, phase)
+        entry = next((f for f in manifest.files if f.name == name), None) if manifest else None
+        if entry is None:
+            return []
+        data = self._store.get(f"{self.folder(iteration, phase)}/{entry.path}")
+        rows: list[dict[str, object]] = pq.read_table(io.BytesIO(data)).to_pylist()
+        return rows
+
+    def download(self, iteration: int, phase: Phase, prefix: str, into: Path) -> Path | None:
+        """Download and verify the files below a logical prefix; returns the folder, or None where there are none."""
+        manifest = self.manifest(iteration, phase)
+        entries = [f for f in manifest.files if f.name.startswith(prefix)] if manifest else []
+        for entry in entries:
+            target = into / entry.name.removeprefix(prefix)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            key = f"{self.folder(iteration, phase)}/{entry.path}"
+            self._store.download(key, target, size=entry.size, sha256=entry.sha256)
+        return into if entries else None
+
+
+def samples(artifacts: RunArtifacts, best: int, count: int) -> tuple[Sample, ...]:
+    """The held-out prompts whose reward rose most in the middle of the field: typical gains, not the luckiest ones."""
+    before = {row["row"]: row for row in artifacts.rows(0, Phase.EVALUATION, "responses.parquet")}
+    after = {row["row"]: row for row in artifacts.rows(best, Phase.EVALUATION, "responses.parquet")}
+    prompts = {row["row"]: row for row in artifacts.rows(0, Phase.PREPARATION, "rows/held-out.parquet")}
+    shared = sorted(set(before) & set(after) & set(prompts), key=str)
+    gains = sorted(shared, key=lambda row: _gain(before[row], after[row]))
+    middle = gains[max(0, len(gains) // 2 - count // 2) :][:count]
+    return tuple(
+        Sample(
+            prompt=_last_user_turn(prompts[row]),
+            before=str(before[row]["text"]),
+            after=str(after[row]["text"]),
+            reward_before=_reward(before[row]),
+            reward_after=_reward(after[row]),
+        )
+        for row in middle
+    )
+
+
+def _reward(row: dict[str, object]) -> float | None:
+    value = row.get("score")
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _gain(before: dict[str, object], after: dict[str, object]) -> float:
+    return (_reward(after) or 0.0) - (_reward(before) or 0.0)
+
+
+def _last_user_turn(row: dict[str, object]) -> str:
+    messages = row["prompt"]
+    assert isinstance(messages, list)
+    return str(messages[-1]["content"])
