@@ -1,0 +1,247 @@
+"""The cluster's one object: every rule of the API, for HTTP and for the controllers alike.
+
+Reads and writes are `async` by interface, but each is a single step of the event loop (see `storage`). Objects that
+come back are the caller's own to change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import datetime as dt
+import logging
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Self
+
+from selm_local.apiserver import errors
+from selm_local.apiserver.bootstrap import bootstrap_objects
+from selm_local.apiserver.catalog import Catalog
+from selm_local.apiserver.customs import Customs
+from selm_local.apiserver.deletes import Deletes
+from selm_local.apiserver.errors import ApiError
+from selm_local.apiserver.kinds import built_in_strategy
+from selm_local.apiserver.kinds.base import Strategy
+from selm_local.apiserver.requests import CONTROLLER, DeleteRequest, FieldValidation, PatchType, WriteRequest
+from selm_local.apiserver.resources import BUILT_IN, CRDS, Resource
+from selm_local.apiserver.selectors import parse_fields, parse_labels
+from selm_local.apiserver.storage import Change, Object, Storage, Stored
+from selm_local.apiserver.watch import Filter, Hub, Watcher, WatchEvent
+from selm_local.apiserver.writes import Writes
+
+__all__ = ["ApiError", "Registry", "WatchEvent"]
+
+Objects = list[Object]
+UPKEEP_SECONDS = 20.0
+_log = logging.getLogger(__name__)
+
+
+def _utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+class Registry:
+    """All semantics behind HTTP and behind the controllers.
+
+    Attributes: catalog (what is served), storage and hub (for the HTTP shell), writes and deletes (the synchronous
+    cores). Every method raises `ApiError`, whose `status()` is what a client of the API would get.
+    """
+
+    def __init__(self, storage: Storage, clock: Callable[[], dt.datetime] = _utc_now):
+        self.storage = storage
+        self.clock = clock
+        self.catalog = Catalog()
+        self.hub = Hub(storage)
+        self.writes = Writes(storage, self.catalog, clock)
+        self.deletes = Deletes(storage, self.writes.strategy, clock)
+        for resource in BUILT_IN:
+            self.catalog.add(built_in_strategy(resource))
+        self.customs = Customs(self.catalog, storage, self.hub)
+        publish = storage.on_change
+
+        def on_change(change: Change) -> None:
+            if change.new.storage == CRDS.storage:
+                self.customs.changed(change)
+            publish(change)
+
+        storage.on_change = on_change
+        self.customs.load()
+        self._bootstrap()
+
+    @classmethod
+    def open(cls, path: Path | None, *, clock: Callable[[], dt.datetime] = _utc_now, window: int = 2000) -> Self:
+        """The state in the SQLite file `path` (made if missing), or in memory alone where path is None."""
+        return cls(Storage(path, window=window), clock)
+
+    def close(self) -> None:
+        self.hub.close()
+        self.storage.close()
+
+    async def upkeep(self) -> None:
+        """Compaction and checkpoints, for ever; the server runs it as a task."""
+        while True:
+            await asyncio.sleep(UPKEEP_SECONDS)
+            self.storage.compact()
+            await asyncio.to_thread(self.storage.checkpoint)
+
+    def _bootstrap(self) -> None:
+        """What every cluster has from the start. Existing objects are left as they are."""
+        for resource, namespace, obj in bootstrap_objects():
+            name = obj["metadata"]["name"]
+            if self.storage.get(resource.storage, namespace or "", name) is None:
+                self.writes.create(resource, namespace, obj, WriteRequest())
+
+    # --- reading
+
+    def stored(self, resource: Resource, namespace: str | None, name: str) -> Stored:
+        found = self.storage.get(resource.storage, namespace or "", name)
+        if found is None:
+            raise errors.not_found(resource.group, resource.plural, name)
+        return found
+
+    def strategy(self, resource: Resource) -> Strategy:
+        return self.writes.strategy(resource)
+
+    def filter(
+        self, resource: Resource, namespace: str | None, label_selector: str | None, field_selector: str | None
+    ) -> Filter:
+        strategy = self.strategy(resource)
+        fields = parse_fields(field_selector, strategy.selectable)
+        predicate: Callable[[Stored], bool] | None = None
+        if fields:
+
+            def predicate(stored: Stored) -> bool:
+                obj = strategy.from_storage(stored.copy()) if strategy.converts else stored.object
+                return fields.matches(lambda name: strategy.field_value(obj, name))
+
+        return Filter(resource.storage, namespace, parse_labels(label_selector), predicate)
+
+    async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
+        """Raises ApiError 404 NotFound."""
+        stored = self.stored(resource, namespace, name)
+        return self.strategy(resource).from_storage(stored.copy())
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+    ) -> tuple[Objects, str]:
+        """Items in the order of namespace and name, and the resourceVersion to watch from."""
+        strategy = self.strategy(resource)
+        selected = self.filter(resource, namespace, label_selector, field_selector)
+        found = [s for s in self.storage.all(resource.storage, namespace) if selected.matches(s)]
+        return [strategy.from_storage(s.copy()) for s in found], str(self.storage.version)
+
+    async def watch(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        resource_version: str | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+    ) -> AsyncIterator[WatchEvent]:
+        """Events after `resource_version`; without one, an ADDED for all there is first. Endless.
+
+        Ends when the registry closes or the resource is served no more. A consumer that falls far behind gets an
+        ERROR event (410) as its last.
+        """
+        watcher = self.open_watch(
+            resource,
+            namespace,
+            since=int(resource_version) if resource_version else None,
+            label_selector=label_selector,
+            field_selector=field_selector,
+        )
+        async for event in self.hub.stream(watcher):
+            yield self.convert_event(resource, event)
+
+    def open_watch(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        *,
+        since: int | None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        initial: bool = False,
+    ) -> Watcher:
+        return self.hub.open(self.filter(resource, namespace, label_selector, field_selector), since, initial=initial)
+
+    def convert_event(self, resource: Resource, event: WatchEvent) -> WatchEvent:
+        """The event in the version that `resource` is."""
+        strategy = self.catalog.strategy(resource)
+        if strategy is None or not strategy.converts or event.type in ("ERROR", "BOOKMARK"):
+            return event
+        return WatchEvent.of(event.type, strategy.from_storage(event.object), event.version)
+
+    # --- writing
+
+    async def create(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        obj: Object,
+        *,
+        dry_run: bool = False,
+        manager: str = CONTROLLER,
+        field_validation: FieldValidation = "Strict",
+    ) -> Object:
+        """409 AlreadyExists, 422 Invalid, 404 for a missing namespace."""
+        request = WriteRequest(manager=manager, dry_run=dry_run, field_validation=field_validation)
+        return copy.deepcopy(self.writes.create(resource, namespace, copy.deepcopy(obj), request).object)
+
+    async def update(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        obj: Object,
+        *,
+        subresource: str | None = None,
+        dry_run: bool = False,
+        manager: str = CONTROLLER,
+        field_validation: FieldValidation = "Strict",
+    ) -> Object:
+        """PUT; 409 Conflict where metadata.resourceVersion is given and is not the current one."""
+        request = WriteRequest(manager=manager, dry_run=dry_run, field_validation=field_validation)
+        written = self.writes.update(resource, namespace, name, copy.deepcopy(obj), request, subresource)
+        return copy.deepcopy(written.object)
+
+    async def patch(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        patch: Any,
+        *,
+        patch_type: PatchType = "merge",
+        subresource: str | None = None,
+        dry_run: bool = False,
+        manager: str = CONTROLLER,
+        force: bool = False,
+        field_validation: FieldValidation = "Strict",
+    ) -> Object:
+        """patch_type: json (RFC 6902), merge (RFC 7386), strategic (built-ins), apply (creates what is missing)."""
+        request = WriteRequest(manager=manager, dry_run=dry_run, field_validation=field_validation, force=force)
+        change = copy.deepcopy(patch)
+        written = self.writes.patch(resource, namespace, name, change, patch_type, request, subresource)
+        return copy.deepcopy(written.object)
+
+    async def delete(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        *,
+        propagation: str | None = None,
+        uid: str | None = None,
+        resource_version: str | None = None,
+        grace_seconds: int | None = None,
+    ) -> Object:
+        """The object while finalizers or grace hold it, else a Status of success. 409 where the uid is another's."""
+        request = DeleteRequest(propagation, grace_seconds, uid, resource_version)
+        return copy.deepcopy(self.deletes.delete(resource, namespace, name, request).object)

@@ -1,0 +1,363 @@
+"""Create, update and patch: admission, defaulting, validation, ownership of fields, optimistic locking, no-ops.
+
+All synchronous: a write is one step of the event loop, from reading the state to its commit.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any, Literal
+
+from selm_local.apiserver import errors, meta
+from selm_local.apiserver.interim import names, patch
+from selm_local.apiserver.catalog import Catalog
+from selm_local.apiserver.errors import ApiError
+from selm_local.apiserver.kinds.base import DecodeError, Strategy
+from selm_local.apiserver.requests import PatchType, WriteRequest, Written
+from selm_local.apiserver.resources import NAMESPACES, Resource
+from selm_local.apiserver.schema import errors as field
+from selm_local.apiserver.schema.errors import FieldError, quoted
+from selm_local.apiserver.storage import Object, Storage, Stored, encode
+
+CUSTOM_PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
+_GENERATE_TRIES = 8
+Operation = Literal["Apply", "Update"]
+
+
+class Writes:
+    """The write half of the registry. clock: the current time, aware."""
+
+    def __init__(self, storage: Storage, catalog: Catalog, clock: Callable[[], dt.datetime]):
+        self._storage = storage
+        self._catalog = catalog
+        self._clock = clock
+
+    def create(self, resource: Resource, namespace: str | None, obj: Object, request: WriteRequest) -> Written:
+        """`obj` becomes the server's."""
+        strategy = self.strategy(resource)
+        namespace = self._target_namespace(resource, namespace, obj)
+        obj = self._decode(strategy, obj, request)
+        self._check_namespace(resource, namespace, _name_of(obj))
+        return self._insert(strategy, namespace, obj, request, "Update")
+
+    def update(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        obj: Object,
+        request: WriteRequest,
+        subresource: str | None = None,
+    ) -> Written:
+        """PUT. `obj` becomes the server's."""
+        strategy = self.strategy(resource)
+        namespace = self._target_namespace(resource, namespace, obj)
+        obj = self._decode(strategy, obj, request)
+        sent = meta.metadata(obj).get("name")
+        if sent != name:
+            if sent:
+                raise errors.bad_request(f"the name of the object ({sent}) does not match the name on the URL ({name})")
+            raise errors.bad_request("the name of the object (empty) must be given, as on the URL")
+        stored = self._storage.get(resource.storage, namespace or "", name)
+        if stored is None:
+            if not strategy.create_on_update or subresource:
+                raise errors.not_found(resource.group, resource.plural, name)
+            self._check_namespace(resource, namespace, name)
+            return self._insert(strategy, namespace, obj, request, "Update")
+        version = meta.metadata(obj).get("resourceVersion")
+        if not version and not strategy.unconditional_update:
+            problem = FieldError("metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0: must be specified for an update")
+            raise errors.invalid(resource.group, resource.plural, name, [problem])
+        return self._replace(strategy, stored, obj, request, subresource, "Update")
+
+    def patch(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        change: Any,
+        patch_type: PatchType,
+        request: WriteRequest,
+        subresource: str | None = None,
+    ) -> Written:
+        """PATCH; `apply` creates what is not there."""
+        strategy = self.strategy(resource)
+        if patch_type == "strategic" and not strategy.strategic_patch:
+            raise errors.unsupported_media_type(CUSTOM_PATCH_TYPES)
+        stored = self._storage.get(resource.storage, namespace or "", name)
+        if patch_type == "apply":
+            return self._apply(strategy, namespace, name, stored, change, request, subresource)
+        if stored is None:
+            raise errors.not_found(resource.group, resource.plural, name)
+        live = strategy.from_storage(stored.copy())
+        new = _patched(live, change, patch_type, resource)
+        try:
+            decoded = strategy.decode(new)
+        except DecodeError as e:
+            raise _patch_refused(new, str(e)) from None
+        complaints = self._complaints(decoded.unknown, request)
+        if complaints:
+            raise _patch_refused(new, "strict decoding error: " + ", ".join(complaints))
+        self._same_place(resource, decoded.object, namespace, name)
+        return self._replace(strategy, stored, decoded.object, request, subresource, "Update")
+
+    # --- the parts
+
+    def strategy(self, resource: Resource) -> Strategy:
+        current = self._catalog.current(resource)
+        found = self._catalog.strategy(current) if current else None
+        if found is None:
+            raise ApiError(404, "NotFound", "the server could not find the requested resource")
+        return found
+
+    def _target_namespace(self, resource: Resource, namespace: str | None, obj: Object) -> str | None:
+        sent = meta.metadata(obj).get("namespace")
+        if not resource.namespaced:
+            return None
+        if not namespace:
+            raise errors.bad_request("namespace is required")
+        if sent and sent != namespace:
+            raise errors.bad_request("the namespace of the provided object does not match the namespace sent on the request")
+        return namespace
+
+    def _decode(self, strategy: Strategy, obj: Object, request: WriteRequest) -> Object:
+        resource = strategy.resource
+        prefix = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
+        try:
+            decoded = strategy.decode(obj)
+        except DecodeError as e:
+            raise errors.bad_request(prefix + str(e)) from None
+        complaints = self._complaints(decoded.unknown, request)
+        if complaints:
+            raise errors.bad_request(prefix + "strict decoding error: " + ", ".join(complaints))
+        return decoded.object
+
+    def _complaints(self, unknown: list[str], request: WriteRequest) -> list[str]:
+        """What strict decoding refuses; under Warn it becomes warnings."""
+        if request.field_validation == "Ignore":
+            return []
+        found = [f'duplicate field "{p}"' for p in request.duplicates] + [f'unknown field "{p}"' for p in unknown]
+        if request.field_validation == "Warn":
+            request.warnings += found
+            return []
+        return found
+
+    def _check_namespace(self, resource: Resource, namespace: str | None, name: str) -> None:
+        if namespace is None:
+            return
+        found = self._storage.get(NAMESPACES.storage, "", namespace)
+        if found is None:
+            raise errors.not_found("", "namespaces", namespace)
+        if meta.being_deleted(found.object):
+            why = f"unable to create new content in namespace {namespace} because it is being terminated"
+            refused = errors.forbidden(resource.group, resource.plural, name, why)
+            cause = {
+                "reason": "NamespaceTerminating",
+                "message": f"namespace {namespace} is being terminated",
+                "field": "metadata.namespace",
+            }
+            refused.details = {**(refused.details or {}), "causes": [cause]}
+            raise refused
+
+    def _same_place(self, resource: Resource, obj: Object, namespace: str | None, name: str) -> None:
+        found = meta.metadata(obj)
+        if found.get("name") != name:
+            raise errors.bad_request(
+                f"the name of the object ({found.get('name')}) does not match the name on the URL ({name})"
+            )
+        if resource.namespaced and found.get("namespace") not in (None, namespace):
+            raise errors.bad_request("the namespace of the provided object does not match the namespace sent on the request")
+
+    def _field_request(self, strategy: Strategy, request: WriteRequest, operation: Operation, sub: str | None) -> patch.FieldRequest:
+        return patch.FieldRequest(
+            manager=request.manager,
+            operation=operation,
+            api_version=strategy.resource.api_version,
+            time=meta.now_text(self._clock()),
+            subresource=sub or "",
+        )
+
+    def _insert(
+        self, strategy: Strategy, namespace: str | None, obj: Object, request: WriteRequest, operation: Operation
+    ) -> Written:
+        resource = strategy.resource
+        found = meta.metadata(obj)
+        generated = bool(found.get("generateName")) and not found.get("name")
+        meta.fill_for_create(obj, namespace, self._clock())
+        obj = strategy.default(obj)
+        strategy.prepare_create(obj)
+        meta.tidy(meta.metadata(obj))
+        name = _name_of(obj)
+        self._refuse_if(strategy, obj, self._meta_problems(strategy, obj, None) + strategy.validate(obj, None, None))
+        request.warnings += strategy.warnings(obj, None)
+        obj = patch.settle(None, obj, self._field_request(strategy, request, operation, None), strategy.merge_type())
+        for _ in range(_GENERATE_TRIES):
+            if self._storage.get(resource.storage, namespace or "", name) is None:
+                break
+            if not generated:
+                raise errors.already_exists(resource.group, resource.plural, name)
+            name = meta.metadata(obj)["name"] = meta.generated_name(found["generateName"])
+        else:
+            raise errors.already_exists(resource.group, resource.plural, name)
+        if request.dry_run:
+            return Written(obj, created=True)
+        if strategy.converts:
+            stored = self._storage.put(resource.storage, namespace or "", name, strategy.to_storage(obj))
+            return Written(strategy.from_storage(stored.copy()), created=True)
+        stored = self._storage.put(resource.storage, namespace or "", name, obj)
+        return Written(stored.object, created=True, raw=stored.raw)
+
+    def _replace(
+        self,
+        strategy: Strategy,
+        stored: Stored,
+        obj: Object,
+        request: WriteRequest,
+        subresource: str | None,
+        operation: Operation,
+    ) -> Written:
+        resource = strategy.resource
+        old = strategy.from_storage(stored.copy()) if strategy.converts else stored.object
+        self._check_preconditions(resource, stored, meta.metadata(obj))
+        meta.keep_from_old(obj, old)
+        obj = strategy.default(obj)
+        if subresource is None:
+            strategy.prepare_update(obj, old)
+        else:
+            obj = strategy.prepare_subresource(subresource, obj, old)
+        meta.tidy(meta.metadata(obj))
+        problems = self._meta_problems(strategy, obj, old) + strategy.validate(obj, old, subresource)
+        self._refuse_if(strategy, obj, problems)
+        request.warnings += strategy.warnings(obj, old)
+        field_request = self._field_request(strategy, request, operation, subresource)
+        obj = patch.settle(old, obj, field_request, strategy.merge_type())
+        obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+        if obj == old:
+            return Written(old, raw=None if strategy.converts else stored.raw)
+        if request.dry_run:
+            return Written(obj)
+        if strategy.may_go(obj):
+            # What watchers see in DELETED is the last stored state, as in the real store.
+            self._storage.delete(stored.storage, stored.namespace, stored.name, stored.copy())
+            return Written(obj)
+        if strategy.converts:
+            new = self._storage.put(stored.storage, stored.namespace, stored.name, strategy.to_storage(obj))
+            return Written(strategy.from_storage(new.copy()))
+        new = self._storage.put(stored.storage, stored.namespace, stored.name, obj)
+        return Written(new.object, raw=new.raw)
+
+    def _check_preconditions(self, resource: Resource, stored: Stored, sent: dict[str, Any]) -> None:
+        uid = stored.object["metadata"]["uid"]
+        if sent.get("uid") not in (None, "", uid):
+            key = "/".join(x for x in ("/registry", resource.group, resource.plural, stored.namespace, stored.name) if x)
+            why = (
+                f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
+                f"Precondition failed: UID in precondition: {sent['uid']}, UID in object meta: {uid}"
+            )
+            raise errors.conflict(resource.group, resource.plural, stored.name, why)
+        version = sent.get("resourceVersion")
+        if version and version != str(stored.version):
+            raise errors.modified(resource.group, resource.plural, stored.name)
+
+    def _meta_problems(self, strategy: Strategy, obj: Object, old: Object | None) -> list[FieldError]:
+        found = meta.metadata(obj)
+        problems = names.object_meta(found, old=old["metadata"] if old else None)
+        if old is None and found.get("name"):
+            texts = strategy.validate_name(found["name"])
+            problems += [field.invalid("metadata.name", found["name"], text) for text in texts]
+        if old is not None:
+            problems += meta.immutable_problems(found, old["metadata"])
+            problems += meta.finalizer_problems(found, old["metadata"])
+        return problems
+
+    def _refuse_if(self, strategy: Strategy, obj: Object, problems: list[FieldError]) -> None:
+        if problems:
+            kind = obj.get("kind") or strategy.resource.kind
+            raise errors.invalid(strategy.resource.group, kind, _name_of(obj), list(dict.fromkeys(problems)))
+
+    def _apply(
+        self,
+        strategy: Strategy,
+        namespace: str | None,
+        name: str,
+        stored: Stored | None,
+        applied: Any,
+        request: WriteRequest,
+        subresource: str | None,
+    ) -> Written:
+        resource = strategy.resource
+        if not request.manager:
+            problem = field.required("fieldManager", "is required for apply patch")
+            raise errors.invalid("meta.k8s.io", "PatchOptions", "", [problem])
+        if not isinstance(applied, dict):
+            raise errors.bad_request("error decoding YAML: an apply patch must be an object")
+        if meta.metadata(applied).get("managedFields"):
+            raise errors.bad_request("metadata.managedFields must be nil")
+        if (applied.get("apiVersion"), applied.get("kind")) != (resource.api_version, resource.kind):
+            raise errors.bad_request(
+                f"apply patch is for {applied.get('apiVersion')}, Kind={applied.get('kind')}; "
+                f"the path is for {resource.api_version}, Kind={resource.kind}"
+            )
+        meta.metadata(applied).setdefault("name", name)
+        self._same_place(resource, applied, namespace, name)
+        decoded = strategy.decode_applied(applied)
+        if decoded.unknown:
+            listed = ", ".join(f".{path}: field not declared in schema" for path in decoded.unknown)
+            where = f"{namespace or ''}/{name}; {resource.api_version}, Kind={resource.kind}"
+            raise ApiError(500, "", f"failed to create typed patch object ({where}): {listed}")
+        strategy.reset_fields(decoded.object, subresource)
+        live = None if stored is None else strategy.from_storage(stored.copy())
+        if live is None and subresource:
+            raise errors.not_found(resource.group, resource.plural, name)
+        version = meta.metadata(decoded.object).get("resourceVersion")
+        if live is None and version:
+            raise errors.modified(resource.group, resource.plural, name)
+        field_request = self._field_request(strategy, request, "Apply", subresource)
+        try:
+            new = patch.apply(live, decoded.object, field_request, strategy.merge_type(), force=request.force)
+        except patch.ApplyConflict as e:
+            raise ApiError(409, "Conflict", e.message(), {"causes": e.causes()}) from None
+        except patch.PatchError as e:
+            raise _from_patch_error(e) from None
+        if stored is None:
+            namespace = self._target_namespace(resource, namespace, new)
+            self._check_namespace(resource, namespace, name)
+            return self._insert(strategy, namespace, new, request, "Apply")
+        return self._replace(strategy, stored, new, request, subresource, "Apply")
+
+
+def _name_of(obj: Object) -> str:
+    return str(meta.metadata(obj).get("name") or "")
+
+
+def _patched(live: Object, change: Any, patch_type: PatchType, resource: Resource) -> Object:
+    try:
+        if patch_type == "merge":
+            result = patch.merge_patch(live, change)
+        elif patch_type == "json":
+            result = patch.json_patch(live, change)
+        else:
+            result = patch.strategic_merge_patch(live, change, (resource.group, resource.version, resource.kind))
+    except patch.PatchError as e:
+        raise _from_patch_error(e) from None
+    if not isinstance(result, dict):
+        raise errors.bad_request(f"the patch makes the object a {type(result).__name__}; it must stay an object")
+    return result
+
+
+def _from_patch_error(e: patch.PatchError) -> ApiError:
+    details = {"causes": list(e.causes)} if e.causes else {}
+    return ApiError(e.code, e.reason, e.message, details if e.code == 422 or details else None)
+
+
+def _patch_refused(new: Object, why: str) -> ApiError:
+    """A patched object that cannot be read is a bad `patch`, not a bad field (as the real server says it)."""
+    problem = FieldError("patch", "FieldValueInvalid", f"Invalid value: {quoted(json_text(new))}: {why}")
+    refused = errors.invalid("", "", "", [problem])
+    refused.details = {"causes": (refused.details or {})["causes"]}
+    return refused
+
+
+def json_text(obj: Object) -> str:
+    return encode(obj).decode()
