@@ -1,0 +1,246 @@
+"""A thin wrapper of vLLM: token ids in, token ids out, one engine a process.
+
+vLLM is imported when an engine is made, never by importing this module: the import alone takes seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from selm_runtime.errors import InvalidInput
+from selm_runtime.precision import inference_dtype
+
+FIELD = "spec.generation.engineArgs"
+
+RESERVED = {
+    "model": "spec.model",
+    "tokenizer": "spec.model",
+    "revision": "spec.model.revision",
+    "code_revision": "spec.model.revision",
+    "tokenizer_revision": "spec.model.revision",
+    "hf_token": "spec.model.tokenSecretRef",
+    "trust_remote_code": "spec.model.trustRemoteCode",
+    "tensor_parallel_size": "spec.generation.tensorParallelSize",
+    "data_parallel_size": "spec.generation.shards",
+    "max_model_len": "spec.training.maxPromptLength and spec.generation.maxTokens",
+    "seed": "spec.seed",
+    "skip_tokenizer_init": "the runtime: token ids go in and come out",
+    "generation_config": "the runtime: sampling is declared in spec.generation",
+    "override_generation_config": "the runtime: sampling is declared in spec.generation",
+    "runner": "the runtime: the engine generates",
+    "convert": "the runtime: the engine generates",
+    "disable_log_stats": "the runtime: it reports progress itself",
+    "scheduling_policy": "the runtime: requests are served in their order",
+    "logits_processors": "nothing: classes are not named in a spec",
+    "worker_cls": "nothing: classes are not named in a spec",
+    "worker_extension_cls": "nothing: classes are not named in a spec",
+    "scheduler_cls": "nothing: classes are not named in a spec",
+}
+"""Engine arguments that a spec must not set, and what decides them."""
+
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine core in this process: no second import, no pipe
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # standard output carries the progress lines
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+}
+"""Set before vLLM is imported, where the environment does not say otherwise."""
+
+GIB = 1 << 30
+CPU_KV_CACHE_BYTES = 1 * GIB
+"""Key-value cache on a CPU: vLLM's default is a share of all memory, which leaves none to a second shard."""
+CPU_MAX_SEQUENCES = 64
+"""Sequences in flight on a CPU: beyond that a step only gets longer."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn; `temperature` 0 is greedy. `max_tokens` counts the stop token."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+    stop_token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One response to be made: `key` comes back with it."""
+
+    key: str
+    prompt_ids: Sequence[int]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A response as the engine gave it: its stop token included where it stopped by itself."""
+
+    key: str
+    ids: tuple[int, ...]
+    finish_reason: Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What an engine is made of. `max_prompt_tokens` and `max_new_tokens` bound its sequences."""
+
+    model: Path
+    max_prompt_tokens: int
+    max_new_tokens: int
+    tensor_parallel_size: int = 1
+    trust_remote_code: bool = False
+    engine_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Engine:
+    """One vLLM engine. Not more than one a process at a time; `close` frees its memory for what follows."""
+
+    def __init__(self, settings: EngineSettings, sampling: Sampling) -> None:
+        """Loads the model and allocates the cache (seconds to minutes).
+
+        Raises InvalidInput where an engine argument is unknown, reserved or refused by vLLM, or where the model's
+        context is shorter than prompt and response together.
+        """
+        prepare_environment()
+        from vllm import SamplingParams
+        from vllm.engine.arg_utils import EngineArgs
+        from vllm.inputs import TokensPrompt
+        from vllm.v1.engine.llm_engine import LLMEngine
+
+        check_engine_args(settings.engine_args, [field.name for field in dataclasses.fields(EngineArgs)])
+        check_context(settings)
+        arguments = {**default_arguments(settings), **settings.engine_args}
+        try:
+            self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+        except (ValueError, TypeError) as error:
+            if not settings.engine_args:
+                raise
+            given = ", ".join(f"{FIELD}.{key}={value!r}" for key, value in settings.engine_args.items())
+            raise InvalidInput("EngineArgsRefused", f"vLLM refuses its arguments ({given}): {error}") from error
+        self._prompt = TokensPrompt
+        self._sampling_params = SamplingParams
+        self._sampling = sampling
+
+    def submit(self, request: Request) -> None:
+        """Queues a request; `step` makes it advance."""
+        params = self._sampling_params(
+            temperature=self._sampling.temperature,
+            top_p=self._sampling.top_p,
+            max_tokens=self._sampling.max_tokens,
+            stop_token_ids=list(self._sampling.stop_token_ids),
+            seed=None if self._sampling.temperature == 0.0 else request.seed,
+            detokenize=False,
+        )
+        self._engine.add_request(request.key, self._prompt(prompt_token_ids=list(request.prompt_ids)), params)
+
+    def step(self) -> list[Completion]:
+        """Advances every running request by a token; the completions that became ready."""
+        return [_completion(output) for output in self._engine.step() if output.finished]
+
+    @property
+    def unfinished(self) -> int:
+        """Requests that are queued or running."""
+        return int(self._engine.get_num_unfinished_requests())
+
+    def forget(self) -> None:
+        """Empties the prefix cache, so that the next requests are computed as by a fresh engine."""
+        self._engine.reset_prefix_cache()
+
+    def abort(self, keys: Sequence[str]) -> None:
+        """Drops requests without waiting for them."""
+        self._engine.abort_request(list(keys))
+
+    def close(self) -> None:
+        """Shuts workers down and frees the model and its cache."""
+        import gc
+
+        self._engine.engine_core.shutdown()
+        del self._engine
+        gc.collect()
+
+
+def prepare_environment() -> None:
+    """Sets what vLLM reads from the environment, before it is imported; what is set already holds."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def check_engine_args(arguments: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raises InvalidInput for a key that vLLM does not have (`known` are its own names) or that is reserved."""
+    for key in arguments:
+        if key in RESERVED:
+            raise InvalidInput("EngineArgReserved", f"{FIELD}.{key}: this argument is decided by {RESERVED[key]}")
+        if key.startswith("_") or key not in known:
+            close = difflib.get_close_matches(key.replace("-", "_"), known, n=3)
+            hint = f"; near to it: {', '.join(close)}" if close else ""
+            raise InvalidInput("EngineArgUnknown", f"{FIELD}.{key}: vLLM has no such engine argument{hint}")
+
+
+def check_context(settings: EngineSettings) -> None:
+    """Raises InvalidInput where prompt and response can be longer than the model's declared context."""
+    config = json.loads((settings.model / "config.json").read_text())
+    context = config.get("max_position_embeddings")
+    needed = settings.max_prompt_tokens + settings.max_new_tokens
+    if isinstance(context, int) and needed > context:
+        raise InvalidInput(
+            "ContextTooShort",
+            f"spec.training.maxPromptLength ({settings.max_prompt_tokens}) and spec.generation.maxTokens "
+            f"({settings.max_new_tokens}) make {needed} tokens; the model's context allows {context}",
+        )
+
+
+def default_arguments(settings: EngineSettings) -> dict[str, Any]:
+    """vLLM's arguments before `engineArgs` has its say."""
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    arguments: dict[str, Any] = {
+        "model": str(settings.model),
+        "skip_tokenizer_init": True,
+        "generation_config": "vllm",  # none of the model's sampling defaults: all are declared
+        "trust_remote_code": settings.trust_remote_code,
+        "dtype": inference_dtype(settings.model, on_gpu=on_gpu),
+        "max_model_len": settings.max_prompt_tokens + settings.max_new_tokens,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "seed": 0,
+        "disable_log_stats": True,
+    }
+    if not on_gpu:
+        arguments |= {"enforce_eager": True, "max_num_seqs": CPU_MAX_SEQUENCES}
+        if not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
+            arguments["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
+    return arguments
+
+
+def stop_token_ids(model: Path, eos_token_id: int | None) -> tuple[int, ...]:
+    """The tokens that end a response: those of the generation config, and the tokenizer's end of sequence.
+
+    Raises InvalidInput where there is none: every response would run to its limit.
+    """
+    path = model / "generation_config.json"
+    declared = json.loads(path.read_text()).get("eos_token_id") if path.exists() else None
+    ids = {declared} if isinstance(declared, int) else set(declared or ())
+    if eos_token_id is not None:
+        ids.add(eos_token_id)
+    if not ids:
+        raise InvalidInput(
+            "NoStopToken",
+            "spec.model.uri: neither the model's generation_config.json nor its tokenizer names an end-of-sequence token",
+        )
+    return tuple(sorted(ids))
+
+
+def _completion(output: Any) -> Completion:
+    answer = output.outputs[0]
+    if answer.finish_reason not in ("stop", "length"):
+        raise RuntimeError(f"request {output.request_id} ended with the reason {answer.finish_reason!r}")
+    return Completion(output.request_id, tuple(answer.token_ids), answer.finish_reason)
