@@ -1,0 +1,1 @@
+"""Controllers of the embedded cluster: Jobs, the scheduler's minimum, garbage collection."""
