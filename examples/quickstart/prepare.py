@@ -41,9 +41,12 @@ def convert(source: Path, target: Path) -> Path:
     """Write the model in Hugging Face layout; a folder that is there is complete, since it is renamed into place."""
     if target.exists():
         return target
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # transformers probes for DeepSpeed's device, and warns
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     partial = target.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     with console.status("writing SmolLM2-135M-Instruct in Hugging Face layout (once, about 40 s)"):

@@ -1,0 +1,136 @@
+"""What `selm watch` and `selm report` show of a run's status."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from selm_cli import report
+from selm_cli.cluster import PodProgress, last_progress
+from selm_cli.report_data import Report, Sample, iteration_rows
+from selm_cli.run_state import RunState
+from selm_cli.view import render
+from selm_runtime.contract import Phase
+
+NOW = datetime(2026, 1, 1, 0, 10, tzinfo=UTC)
+
+
+def phase(name: str, state: str, start: str | None = None, end: str | None = None, **metrics: float) -> dict[str, Any]:
+    entry: dict[str, Any] = {"phase": name, "state": state, "attempts": 1}
+    if start:
+        entry["startTime"] = f"2026-01-01T00:{start}Z"
+    if end:
+        entry["completionTime"] = f"2026-01-01T00:{end}Z"
+    if metrics:
+        entry["metrics"] = [{"name": k, "value": v} for k, v in metrics.items()]
+    return entry
+
+
+def make_run(*, succeeded: str = "Unknown", reason: str = "Training", accepted: str = "True") -> dict[str, Any]:
+    return {
+        "metadata": {"name": "one", "namespace": "team", "uid": "u"},
+        "spec": {"iterations": 2, "evaluation": {"selectBy": {"metric": "MeanReward"}}},
+        "status": {
+            "bestIteration": 1,
+            "modelURI": "s3://b/team/one-u/iter-1/training/pod-x/model",
+            "current": {"iteration": 2, "phase": "Training", "attempt": 1, "jobName": "one-i2-train-a1"},
+            "conditions": [
+                {"type": "Accepted", "status": accepted, "reason": "Valid", "message": "the spec is valid"},
+                {"type": "Succeeded", "status": succeeded, "reason": reason, "message": "iteration 2 of 2"},
+            ],
+            "iterations": [
+                {
+                    "iteration": 0,
+                    "phases": [
+                        phase("Preparation", "Succeeded", "00:00", "00:10"),
+                        phase("Evaluation", "Succeeded", "00:10", "01:00", meanReward=0.5, meanRewardCI95=0.05),
+                    ],
+                },
+                {
+                    "iteration": 1,
+                    "phases": [
+                        phase("Generation", "Skipped"),
+                        phase("Scoring", "Skipped"),
+                        phase("Training", "Succeeded", "01:00", "03:00"),
+                        phase("Evaluation", "Succeeded", "03:00", "04:00", meanReward=0.75, winRateBase=0.8, kl=1.5),
+                    ],
+                },
+                {"iteration": 2, "phases": [phase("Training", "Running", "09:00")]},
+            ],
+        },
+    }
+
+
+def text_of(renderable: RenderableType) -> str:
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))
+    console.print(renderable)
+    return console.export_text()
+
+
+def test_the_grid_shows_each_phase_with_its_seconds_and_the_rates_of_the_running_pods() -> None:
+    pods = [PodProgress("p0", 0, "Running", None, {"done": 3, "total": 6, "unit": "pairs", "pairsPerSecond": 0.5})]
+    shown = text_of(render(RunState.of(make_run()), pods, NOW))
+    assert "✓ 10 s" in shown
+    assert "▶ 60 s" in shown
+    assert "0.750" in shown
+    assert "rank 0" in shown
+    assert "3/6 pairs" in shown
+    assert "pairs/s 0.5" in shown
+
+
+def test_a_waiting_pod_says_why_it_waits() -> None:
+    pods = [PodProgress("p0", 0, "Pending", "CreateContainerConfigError", {})]
+    assert "CreateContainerConfigError" in text_of(render(RunState.of(make_run()), pods, NOW))
+
+
+@pytest.mark.parametrize(
+    ("run", "finished", "succeeded"),
+    [
+        (make_run(), False, False),
+        (make_run(succeeded="True", reason="Finished"), True, True),
+        (make_run(succeeded="False", reason="InvalidInput"), True, False),
+        (make_run(accepted="False"), True, False),
+    ],
+    ids=["a running run goes on", "a succeeded run has ended", "a failed run has ended", "a refused run has ended"],
+)
+def test_when_watching_ends(run: dict[str, Any], finished: bool, succeeded: bool) -> None:
+    state = RunState.of(run)
+    assert (state.finished, state.succeeded) == (finished, succeeded)
+
+
+def test_the_table_has_the_base_and_each_evaluated_iteration() -> None:
+    rows = iteration_rows(RunState.of(make_run()))
+    assert [row.label for row in rows] == ["base", "iteration 1"]
+    assert rows[1].seconds == {Phase.TRAINING: 120.0, Phase.EVALUATION: 60.0}
+
+
+def test_the_report_names_the_selected_iteration_and_escapes_what_the_model_wrote(tmp_path: Any) -> None:
+    run = RunState.of(make_run(succeeded="True"))
+    sample = Sample("Why <b>tea</b>?", "a & b", "[red]c[/red]", 0.1, 0.9)
+    whole = Report(run, iteration_rows(run), (sample,), 1, "s3://b/model", None)
+    page = report.html(whole, tmp_path / "report.png")
+    assert "iteration 1" in page
+    assert "Why &lt;b&gt;tea&lt;/b&gt;?" in page
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))
+    report.show(whole, console)
+    shown = console.export_text()
+    assert "◀ selected" in shown
+    assert "0.750" in shown
+    assert "[red]c[/red]" in shown
+
+
+@pytest.mark.parametrize(
+    ("log", "done"),
+    [
+        ('{"selm": "progress", "done": 1}\n{"selm": "progress", "done": 2}\nINFO x\n', 2),
+        ('{"selm": "progress", "done": 1}\n{"selm": "progr', 1),
+        ('{"selm": "engine-call", "chunk": 0}\n', None),
+        ("no record at all", None),
+    ],
+    ids=["the last one counts", "a half-written line is passed over", "other records are no progress", "none"],
+)
+def test_the_last_progress_line_of_a_log(log: str, done: int | None) -> None:
+    assert last_progress(log).get("done") == done
