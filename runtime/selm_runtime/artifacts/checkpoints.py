@@ -36,7 +36,7 @@ class Checkpoints:
     def upload(self, step: int, files: Mapping[str, Path]) -> tuple[FileEntry, ...]:
         """A rank's own part of a checkpoint, before the barrier; rank 0 commits the entries of all."""
         place = checkpoint_place(self._folder, step).removeprefix(f"{self._folder}/")
-        return upload_files(self._store, self._folder, f"{place}/{writer_path(self._writer, '').rstrip('/')}", files)
+        return upload_files(self._store, self._folder, f"{place}/{writer_path(self._writer)}", files)
 
     def commit(self, step: int, entries: Iterable[FileEntry], facts: Mapping[str, Any]) -> Checkpoint:
         """By rank 0, after all ranks have uploaded. Returns the one that is committed."""

@@ -24,6 +24,9 @@ from selm_runtime.contract import Phase, PhaseConfig
 from selm_runtime.errors import InvalidInput
 from selm_runtime.reporting import Reporter
 
+_ABANDONED_SECONDS = 60.0
+"""Uploads that were begun longer ago than this when the phase is committed belong to killed pods."""
+
 
 class PhaseFolder:
     """One phase of one iteration, as one pod (`writer`) sees and writes it.
@@ -38,6 +41,7 @@ class PhaseFolder:
         self.config = config
         self.input_digest = input_digest
         self.writer = writer
+        self._within = writer_path(writer)
         self.place = phase_folder(config.run, config.phase, config.iteration)
         self.checkpoints = Checkpoints(store, config, self.place, writer, input_digest)
         self._reporter = reporter
@@ -104,7 +108,7 @@ class PhaseFolder:
             done = read_committed(self.store, place, ChunkManifest, self.input_digest)
             if done is not None:
                 return done
-            within = writer_path(self.writer, f"chunks/{chunk:05d}")
+            within = f"{self._within}/chunks/{chunk:05d}"
             entries = upload_files(self.store, self.place, within, files)
             manifest = ChunkManifest(
                 **self._identity(entries), rows=rows, metrics=dict(metrics or {}), facts=dict(facts or {}), chunk=chunk
@@ -166,7 +170,7 @@ class PhaseFolder:
             done = self.committed()
             if done is not None:
                 return done
-            entries = (*upload_files(self.store, self.place, writer_path(self.writer, "").rstrip("/"), files), *adopted)
+            entries = (*upload_files(self.store, self.place, self._within, files), *adopted)
             manifest = Manifest(
                 **self._identity(tuple(sorted(entries, key=lambda entry: entry.name))),
                 rows=rows,
@@ -180,24 +184,35 @@ class PhaseFolder:
         self.settle(committed)
         return committed
 
-    def adopt(self) -> Manifest | None:
-        """Take over equal work of another run of the namespace, by copies into this run's own folder.
+    def can_adopt(self) -> bool:
+        """Whether equal work of another run of the namespace may stand for this phase.
 
-        None where reuse is off, nothing was made from this input, or this run has a chunk of the phase.
+        Not where reuse is off, and not once this run has a chunk of the phase.
         """
+        return self._hit() is not None
+
+    def adopt(self) -> Manifest | None:
+        """Take over equal work by copies into this run's own folder; None where there is none to take."""
+        hit = self._hit()
+        if hit is None:
+            return None
+        entries = reuse.adopt_files(self.store, hit, self.place, self._within)
+        if entries is None:
+            return self.committed()
+        adopted = persistently(
+            lambda: commit_manifest(
+                self.store, self.place, hit.manifest.model_copy(update={"files": entries}), self.config.attempt
+            )
+        )
+        self.settle(adopted)
+        return adopted
+
+    def _hit(self) -> reuse.Hit | None:
         config = self.config
         if config.artifacts.reuse == "None" or config.phase is Phase.PREPARATION or self.chunks():
             return None
         hit = reuse.find(self.store, config.run.namespace, config.phase.slug, self.input_digest)
-        if hit is None or hit.folder == self.place:
-            return None
-        entries = reuse.adopt_files(self.store, hit, self.place, writer_path(self.writer, "").rstrip("/"))
-        if entries is None:
-            return None
-        manifest = hit.manifest.model_copy(update={"files": entries, "iteration": config.iteration})
-        adopted = commit_manifest(self.store, self.place, manifest, config.attempt)
-        self.settle(adopted)
-        return adopted
+        return None if hit is None or hit.folder == self.place else hit
 
     def settle(self, manifest: Manifest) -> None:
         """What follows a commit, and is made good by the next attempt where a kill left it out."""
@@ -211,6 +226,7 @@ class PhaseFolder:
         )
         if config.phase is Phase.TRAINING:
             self.checkpoints.drop()
+        self.store.abort_unfinished(f"{self.place}/", older_than_seconds=_ABANDONED_SECONDS)
         if config.artifacts.reuse != "None" and config.phase is not Phase.PREPARATION:
             reuse.publish(self.store, config.run.namespace, config.phase.slug, self.input_digest, self.place, manifest)
 

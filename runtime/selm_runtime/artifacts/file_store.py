@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from selm_runtime.artifacts.store import Corrupt, NotFound, ObjectInfo
+from selm_runtime.artifacts.store import NotFound, ObjectInfo, verify
 from selm_runtime.errors import InvalidInput, TemporaryFailure
+
+_log = logging.getLogger(__name__)
 
 _UNFINISHED = ".unfinished-"
 _READ_BYTES = 4 << 20
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS}
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST}
 
 
 class FileStore:
@@ -117,6 +121,19 @@ class FileStore:
                 path.unlink(missing_ok=True)
                 self._remove_empty(path.parent)
 
+    def abort_unfinished(self, prefix: str, *, older_than_seconds: float = 0.0) -> None:
+        before = time.time() - older_than_seconds
+        for directory, _, names in os.walk(self._path(prefix)):
+            for name in names:
+                path = Path(directory, name)
+                if not name.startswith(_UNFINISHED):
+                    continue
+                try:
+                    if path.stat().st_mtime <= before:
+                        path.unlink()
+                except OSError as error:
+                    _log.info("cannot remove %s: %s", path, error)
+
     def _path(self, key: str) -> Path:
         if key.startswith("/") or ".." in key.split("/"):
             raise ValueError(f"a key is relative and stays below its store, found {key!r}")
@@ -171,14 +188,6 @@ class FileStore:
             raise TemporaryFailure(
                 "StoreUnavailable", f"{self._field}: {self._root} does not work: {error.strerror or error}"
             ) from error
-
-
-def verify(uri: str, found_size: int, found_sha256: str, *, size: int | None, sha256: str | None) -> None:
-    """Raise Corrupt unless what was read is what was announced; None is not checked."""
-    if size is not None and found_size != size:
-        raise Corrupt(f"{uri} has {found_size} bytes, its manifest says {size}")
-    if sha256 is not None and found_sha256 != sha256:
-        raise Corrupt(f"{uri} has SHA-256 {found_sha256}, its manifest says {sha256}")
 
 
 def _sync(path: Path) -> None:

@@ -38,9 +38,9 @@ def checkpoint_place(folder: str, step: int) -> str:
     return f"{checkpoints_place(folder)}/{step:08d}"
 
 
-def writer_path(writer: str, name: str) -> str:
+def writer_path(writer: str) -> str:
     """Where a pod's data goes, relative to the phase's folder: two pods never share a folder."""
-    return f"pod-{writer}/{name}"
+    return f"pod-{writer}"
 
 
 def by_input_key(namespace: str, kind: str, input_digest: str) -> str:

@@ -66,6 +66,17 @@ class Store(Protocol):
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are gone already count as deleted."""
 
+    def abort_unfinished(self, prefix: str, *, older_than_seconds: float = 0.0) -> None:
+        """Free what killed uploads below `prefix` left behind; never fails for it."""
+
+
+def verify(uri: str, found_size: int, found_sha256: str, *, size: int | None, sha256: str | None) -> None:
+    """Raise Corrupt unless what was read is what was announced; None is not checked."""
+    if size is not None and found_size != size:
+        raise Corrupt(f"{uri} has {found_size} bytes, its manifest says {size}")
+    if sha256 is not None and found_sha256 != sha256:
+        raise Corrupt(f"{uri} has SHA-256 {found_sha256}, its manifest says {sha256}")
+
 
 def open_store(artifacts: ArtifactsConfig) -> Store:
     """The store of `spec.artifacts`. Nothing is asked of it yet."""

@@ -1,0 +1,212 @@
+"""Input digests: what a phase's output is a function of, and nothing else.
+
+Two phases with equal input digests may stand for each other. So a digest covers the contents that come in, the
+rows, the sampling or the objective as in force, and the seed. It leaves out names, places, how the work is spread
+(shards, nodes, ranks, tensor parallelism, ZeRO stage, micro-batches, checkpoints, resources, image), the number of
+iterations, and for generation and scoring everything that only training reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from selm_runtime.artifacts.commit import portion_name
+from selm_runtime.artifacts.manifest import Manifest, content_digest, digest_of
+from selm_runtime.contract import Phase, PhaseConfig
+from selm_runtime.errors import InvalidInput
+
+Manifests = Mapping[tuple[Phase, int], Manifest]
+
+HELD_OUT = "rows/held-out.parquet"
+
+
+def required_manifests(config: PhaseConfig) -> tuple[tuple[Phase, int], ...]:
+    """The committed phases that this phase's output depends on."""
+    t = config.iteration
+    if config.phase is Phase.PREPARATION:
+        return ()
+    needed = [(Phase.PREPARATION, 0), _policy(t - 1 if config.phase is not Phase.EVALUATION else t)]
+    if config.phase is Phase.GENERATION and "Reference" in config.generation.policies:
+        needed.append(_reference(config))
+    if config.phase is Phase.SCORING:
+        needed.append((Phase.GENERATION, t))
+    if config.phase is Phase.TRAINING:
+        needed.append(_reference(config))
+        if config.training.pairs == "Online":
+            needed.append((Phase.SCORING, t))
+    if config.phase is Phase.EVALUATION:
+        needed += [(Phase.EVALUATION, earlier) for earlier in range(t)]
+        if config.manifest_of(Phase.SCORING, t) is not None:
+            needed.append((Phase.SCORING, t))
+    return tuple(dict.fromkeys(needed))
+
+
+def input_digest(config: PhaseConfig, manifests: Mapping[tuple[Phase, int], Manifest]) -> str:
+    """`sha256:<hex>` of what the phase's output depends on; `manifests` holds the `required_manifests`.
+
+    Raises InvalidInput where one of them is missing.
+    """
+    for phase, iteration in required_manifests(config):
+        if (phase, iteration) not in manifests:
+            raise InvalidInput(
+                "MissingArtifact",
+                f"{config.phase} of iteration {config.iteration} needs {phase} of iteration {iteration}, "
+                "which is not among the phases committed so far",
+            )
+    covered = {
+        Phase.PREPARATION: _preparation,
+        Phase.GENERATION: _generation,
+        Phase.SCORING: _scoring,
+        Phase.TRAINING: _training,
+        Phase.EVALUATION: _evaluation,
+    }[config.phase](config, manifests)
+    return digest_of({"contract": config.contract_version, "phase": config.phase.value, **covered})
+
+
+def _preparation(config: PhaseConfig, _: Manifests) -> dict[str, Any]:
+    # As declared, since revisions are resolved by the phase itself: enough to tell a later attempt that what is
+    # committed is its own. Other runs find imports by their resolved digests instead.
+    return {
+        "model": _dump(config.model),
+        "data": _dump(config.data),
+        "scorers": [
+            {"name": scorer.name, **_dump(scorer.reward_model)}
+            for scorer in config.scoring.scorers
+            if scorer.reward_model is not None
+        ],
+    }
+
+
+def _generation(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
+    return {
+        "iteration": config.iteration,  # seeds differ between iterations
+        "seed": config.seed,
+        "rows": _file(manifests, portion_name(config)),
+        "policy": _model(manifests, _policy(config.iteration - 1)),
+        "reference": _model(manifests, _reference(config)) if "Reference" in config.generation.policies else None,
+        "sampling": _sampling(config),
+        "prompts": _prompt_limits(config),
+    }
+
+
+def _scoring(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
+    return {
+        "iteration": config.iteration,
+        "seed": config.seed,
+        "rows": _file(manifests, portion_name(config)),
+        "responses": manifests[Phase.GENERATION, config.iteration].content_digest,
+        "tokenizer": _tokenizer(manifests, _policy(config.iteration - 1)),
+        "scorers": _scorers(config, manifests),
+        "pairing": _dump(config.scoring.pairing),
+        "lengths": _lengths(config),
+    }
+
+
+def _training(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
+    training = config.training
+    online = training.pairs == "Online"
+    return {
+        "iteration": config.iteration,
+        "seed": config.seed,
+        "policy": _model(manifests, _policy(config.iteration - 1)),
+        "reference": _model(manifests, _reference(config)),
+        "pairs": manifests[Phase.SCORING, config.iteration].content_digest
+        if online
+        else _file(manifests, portion_name(config)),
+        "source": training.pairs,
+        "objective": _dump(training.objective),
+        "optimizer": _dump(training.optimizer),
+        "lengths": _lengths(config),
+        **{
+            name: getattr(training, name)
+            for name in (
+                "learning_rate",
+                "lr_scheduler",
+                "warmup_ratio",
+                "max_grad_norm",
+                "precision",
+                "batch_size",
+                "epochs",
+            )
+        },
+    }
+
+
+def _evaluation(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
+    scoring = manifests.get((Phase.SCORING, config.iteration))
+    return {
+        "iteration": config.iteration,
+        "seed": config.seed,
+        "heldOut": _file(manifests, HELD_OUT),
+        "model": _model(manifests, _policy(config.iteration)),
+        "base": _model(manifests, _policy(0)),
+        "pairs": scoring.content_digest if scoring is not None else None,
+        "earlier": [_outcome(manifests[Phase.EVALUATION, earlier]) for earlier in range(config.iteration)],
+        "sampling": _sampling(config),
+        "scorers": _scorers(config, manifests),
+        "selectBy": _dump(config.evaluation.select_by),
+        "precision": config.training.precision,
+        "lengths": _lengths(config),
+    }
+
+
+def _policy(after: int) -> tuple[Phase, int]:
+    """Who holds the model after an iteration; 0: the base."""
+    return (Phase.TRAINING, after) if after > 0 else (Phase.PREPARATION, 0)
+
+
+def _reference(config: PhaseConfig) -> tuple[Phase, int]:
+    return _policy(config.iteration - 1 if config.training.reference == "Previous" else 0)
+
+
+def _model(manifests: Manifests, where: tuple[Phase, int]) -> str:
+    return manifests[where].content_under("model/")
+
+
+def _tokenizer(manifests: Manifests, where: tuple[Phase, int]) -> str:
+    entries = manifests[where].under("model/")
+    return content_digest(entry for entry in entries if not entry.name.endswith((".safetensors", ".index.json")))
+
+
+def _file(manifests: Manifests, name: str) -> str:
+    try:
+        return manifests[Phase.PREPARATION, 0].file(name).sha256
+    except KeyError as error:
+        raise InvalidInput("MissingArtifact", str(error.args[0])) from error
+
+
+def _outcome(manifest: Manifest) -> list[Any]:
+    return [manifest.content_digest, manifest.metrics, manifest.facts]
+
+
+def _sampling(config: PhaseConfig) -> dict[str, Any]:
+    return config.generation.model_dump(mode="json", exclude={"shards", "tensor_parallel_size"})
+
+
+def _scorers(config: PhaseConfig, manifests: Manifests) -> list[dict[str, Any]]:
+    preparation = manifests[Phase.PREPARATION, 0]
+    return [
+        {
+            "name": scorer.name,
+            "weight": scorer.weight,
+            "rules": None if scorer.rules is None else [_dump(rule) for rule in scorer.rules],
+            "rewardModel": None
+            if scorer.reward_model is None
+            else preparation.content_under(f"scorers/{scorer.name}/"),
+        }
+        for scorer in config.scoring.scorers
+    ]
+
+
+def _prompt_limits(config: PhaseConfig) -> list[Any]:
+    return [config.training.max_prompt_length, config.training.truncation]
+
+
+def _lengths(config: PhaseConfig) -> list[Any]:
+    return [config.training.max_length, *_prompt_limits(config)]
+
+
+def _dump(model: Any) -> dict[str, Any]:
+    dumped: dict[str, Any] = model.model_dump(mode="json")
+    return dumped
