@@ -37,7 +37,7 @@ def remaining(failures: int, last: datetime | None, now: datetime) -> timedelta:
     if failures == 0 or last is None:
         return timedelta(0)
     # 2**6 * 10 s is above the limit: the exponent is cut so that no large number is made.
-    delay = min(BASE * 2 ** min(failures - 1, 6), LIMIT)
+    delay = min(BASE * (1 << min(failures - 1, 6)), LIMIT)
     return max(delay - (now - last), timedelta(0))
 
 

@@ -316,8 +316,9 @@ def _track(draft: _Draft, uncounted_deletions: list[Obj]) -> list[Obj]:
                 uncounted.setdefault("succeeded", []).append(uid_of(pod))
         elif (failed or failing) and _has_valid_index(job, pod) and uid_of(pod) not in uncounted.get("failed", []):
             # Once the Job has failed, each of its pods that had not ended counts as failed.
-            if match_failure_policy(job, pod).counts:
-                uncounted.setdefault("failed", []).append(uid_of(pod))
+            if not match_failure_policy(job, pod).counts:
+                continue
+            uncounted.setdefault("failed", []).append(uid_of(pod))
     return untrack
 
 

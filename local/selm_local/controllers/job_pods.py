@@ -114,7 +114,9 @@ def _add_index_variable(container: Obj) -> None:
     env = container.setdefault("env", [])
     if any(one["name"] == "JOB_COMPLETION_INDEX" for one in env):
         return
-    env.append({"name": "JOB_COMPLETION_INDEX", "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{INDEX}']"}}})
+    env.append(
+        {"name": "JOB_COMPLETION_INDEX", "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{INDEX}']"}}}
+    )
 
 
 def _index_failures(job: Obj, replaced: Obj | None) -> tuple[int, int]:

@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from support.job_world import World, make_job
 
 from selm_local.controllers.job_indexes import format_indexes, parse_indexes
 from selm_local.controllers.job_pods import TRACKING_FINALIZER, build_pod
+from support.job_world import World, make_job
 
 EXIT_64 = {"rules": [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [64]}}]}
 DISRUPTED = {"type": "DisruptionTarget", "status": "True"}
@@ -126,7 +126,13 @@ def a_pool_without_completions_drains() -> World:
         ("too many indexes fail", too_many_indexes_fail, FAILED, "MaxFailedIndexesExceeded", (0, 4)),
         ("the deadline passes", the_deadline_passes, FAILED, "DeadlineExceeded", (0, 1)),
         ("a success rule is met: the rest does not count", a_success_rule_is_met, SUCCEEDED, "SuccessPolicy", (1, 0)),
-        ("a pool without completions drains", a_pool_without_completions_drains, SUCCEEDED, "CompletionsReached", (2, 0)),
+        (
+            "a pool without completions drains",
+            a_pool_without_completions_drains,
+            SUCCEEDED,
+            "CompletionsReached",
+            (2, 0),
+        ),
     ],
 )
 def test_how_a_job_ends(

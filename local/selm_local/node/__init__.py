@@ -1,0 +1,1 @@
+"""The embedded cluster's only node: it runs pods as processes of this machine."""
