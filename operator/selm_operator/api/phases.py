@@ -120,19 +120,34 @@ class JudgeScorer(SpecModel):
 
 
 class Rule(SpecModel):
-    """A declared rule."""
+    """A declared rule: a number in 0 to 1 for each response."""
 
-    type: Annotated[Literal["Length", "Regex", "Format", "Repetition"], Field(description="what is measured.")]
+    type: Annotated[
+        Literal["Length", "Regex", "Format", "Repetition"],
+        Field(
+            description="what is measured: nearness to a number of words, a match, good form, or the share of distinct "
+            "word trigrams."
+        ),
+    ]
     weight: Annotated[Weight | None, Field(description="the weight in the sum over rules."), AbsentMeans(1.0)] = None
     pattern: Annotated[
-        Text | None, Field(max_length=1024, description="the regular expression of Regex and Format.")
+        Text | None,
+        Field(
+            max_length=1024,
+            description="the regular expression of Regex (matches somewhere) and Format (matches the whole); {value} "
+            "stands for the column's text.",
+        ),
     ] = None
-    target: Annotated[Number | None, Field(ge=0, le=1_048_576, description="the best value of Length, in tokens.")] = (
+    target: Annotated[Number | None, Field(ge=0, le=1_048_576, description="the best number of words, for Length.")] = (
         None
     )
     column: Annotated[
         Text | None,
-        Field(max_length=253, description="the column of the data's row that the rule reads beside the response."),
+        Field(
+            max_length=253,
+            description="the column of the data's row that the rule reads: Length's target, or the text for Regex and "
+            "Format.",
+        ),
     ] = None
 
 

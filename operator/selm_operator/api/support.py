@@ -1,0 +1,71 @@
+"""What the API has room for and this build does not do yet. Shrinks as issues build it.
+
+Such a field is admitted by the CRD, so that no schema changes when it is built, and refused by the operator
+(`Accepted`=False, reason `NotYetSupported`), so that it is never silently ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from selm_operator.api.spec import SELMRunSpec
+
+OBJECTIVES = ("SELM", "DPO")
+PAIRING_RULES = ("BestWorst",)
+
+
+class NotYetSupported(NamedTuple):
+    """A field whose behaviour is not built, and why it is refused."""
+
+    field: str
+    why: str
+
+
+def _objective(spec: SELMRunSpec) -> str | None:
+    kind = spec.training.objective.type
+    return None if kind in OBJECTIVES else f"{kind} is not built yet; {' and '.join(OBJECTIVES)} are"
+
+
+def _explored(spec: SELMRunSpec) -> str | None:
+    return "Mean is not built yet; First is" if spec.training.objective.explored == "Mean" else None
+
+
+def _pairing(spec: SELMRunSpec) -> str | None:
+    rule = spec.scoring.pairing.rule
+    return None if rule in PAIRING_RULES else f"{rule} is not built yet; {' and '.join(PAIRING_RULES)} is"
+
+
+def _policies(spec: SELMRunSpec) -> str | None:
+    return "Reference is not built yet; [Current] is" if "Reference" in spec.generation.policies else None
+
+
+def _time_to_live(spec: SELMRunSpec) -> str | None:
+    found = spec.retention.ttl_seconds_after_finished
+    return None if found is None else "removing a finished run's children by time is not built yet; leave it out"
+
+
+_TABLE: tuple[tuple[str, Callable[[SELMRunSpec], str | None]], ...] = (
+    ("spec.training.objective.type", _objective),
+    ("spec.training.objective.explored", _explored),
+    ("spec.scoring.pairing.rule", _pairing),
+    ("spec.generation.policies", _policies),
+    ("spec.retention.ttlSecondsAfterFinished", _time_to_live),
+)
+
+_SCORER_KINDS: tuple[tuple[str, str], ...] = (("pair_rm", "pairRM"), ("judge", "judge"), ("execution", "execution"))
+"""Kinds of scorers that are not built: attribute and field."""
+
+
+def not_yet_supported(spec: SELMRunSpec) -> list[NotYetSupported]:
+    """The fields that ask for what is not built, each with why; empty: all is supported."""
+    found = [NotYetSupported(field, why) for field, check in _TABLE if (why := check(spec))]
+    for index, scorer in enumerate(spec.scoring.scorers):
+        found += [
+            NotYetSupported(
+                f"spec.scoring.scorers[{index}].{field}", f"{field} is not built yet; rewardModel and rules are"
+            )
+            for attribute, field in _SCORER_KINDS
+            if getattr(scorer, attribute) is not None
+        ]
+    return found
