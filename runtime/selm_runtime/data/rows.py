@@ -1,0 +1,101 @@
+"""Rows of the PROMPTS schema: how they are cut into portions and held-out rows, written and read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selm_runtime.artifacts.commit import PhaseFolder, portion_name
+from selm_runtime.contract import Phase
+from selm_runtime.inputs import HELD_OUT
+from selm_runtime.tables import PROMPTS
+
+MOST_HELD_OUT = 500
+HELD_OUT_SHARE = 10
+"""Without rows given: the split's last 500, at most a tenth."""
+BATCH_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """One row of the data in the form that every phase reads; `chosen` and `rejected` both or neither."""
+
+    prompt: tuple[dict[str, str], ...]
+    chosen: str | None
+    rejected: str | None
+    columns: dict[str, str]
+
+
+def held_out_rows(rows: int) -> int:
+    """How many of a split's last rows are held out where none are given."""
+    return min(MOST_HELD_OUT, rows // HELD_OUT_SHARE)
+
+
+def portion_ranges(rows: int, portions: int) -> list[range]:
+    """Contiguous portions in the data's order, none dropped, sizes that differ by at most one."""
+    bounds = [rows * i // portions for i in range(portions + 1)]
+    return [range(start, end) for start, end in zip(bounds, bounds[1:], strict=False)]
+
+
+def portion_rows(folder: PhaseFolder) -> list[dict[str, Any]]:
+    """The iteration's rows, as PROMPTS says (`columns` as a list of pairs)."""
+    rows: list[dict[str, Any]] = folder.read_table(
+        folder.manifest(Phase.PREPARATION, 0), portion_name(folder.config)
+    ).to_pylist()
+    return rows
+
+
+def held_out_rows_of(folder: PhaseFolder) -> list[dict[str, Any]]:
+    """The held-out rows, as PROMPTS says (`columns` as a list of pairs)."""
+    rows: list[dict[str, Any]] = folder.read_table(folder.manifest(Phase.PREPARATION, 0), HELD_OUT).to_pylist()
+    return rows
+
+
+def write_rows(path: Path, rows: Iterable[PromptRow], first: int = 0) -> int:
+    """Write rows numbered from `first` as Parquet in bounded memory; returns how many."""
+    count = 0
+    with pq.ParquetWriter(path, PROMPTS) as writer:
+        for batch in _batches(rows):
+            writer.write_table(_table(batch, first + count))
+            count += len(batch)
+    return count
+
+
+def copy_rows(source: Path, rows: range, target: Path) -> None:
+    """Write some rows of one Parquet file to another, numbers kept, in bounded memory."""
+    position = 0
+    with pq.ParquetFile(source) as file, pq.ParquetWriter(target, PROMPTS) as writer:
+        for batch in file.iter_batches(BATCH_ROWS):
+            start, end = max(rows.start - position, 0), min(rows.stop - position, len(batch))
+            if start < end:
+                writer.write_batch(batch.slice(start, end - start))
+            position += len(batch)
+
+
+def _table(rows: Sequence[PromptRow], first: int) -> pa.Table:
+    return pa.table(
+        {
+            "row": list(range(first, first + len(rows))),
+            "prompt": [list(row.prompt) for row in rows],
+            "chosen": [row.chosen for row in rows],
+            "rejected": [row.rejected for row in rows],
+            "columns": [sorted(row.columns.items()) for row in rows],
+        },
+        schema=PROMPTS,
+    )
+
+
+def _batches(rows: Iterable[PromptRow]) -> Iterator[list[PromptRow]]:
+    batch: list[PromptRow] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == BATCH_ROWS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
