@@ -1,0 +1,126 @@
+"""What the active Job is doing: queued, pending and why, or running and how far."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from selm_operator.api.status import SELMRunStatus, ShardCounts
+from selm_operator.constants import RUNNING_REASON, Reason
+from selm_operator.decide.attempts import title
+from selm_operator.decide.case import Case
+from selm_operator.decide.images import image_for, pin, with_image
+from selm_operator.decide.suspension import until_abandoned
+from selm_operator.decide.verdict import Verdict
+from selm_operator.decision import Announcement
+from selm_operator.ledger import Position, phase_status, with_current, with_phase
+from selm_operator.snapshot import JobView, PodView
+
+SHARD_STEPS = 8
+"""Status writes at most that only say how many shards are done: more would be history, not state."""
+
+
+def wants_pods(case: Case) -> bool:
+    """Whether the pods of the attempt's Job say something that matters now: how it ended, or why it does not begin."""
+    job = case.job
+    if job is None or case.accounted or case.committed:
+        return False
+    return job.complete is not None or case.has_failed(job) or job.is_late(case.now, case.waits.pending_grace)
+
+
+def follow(case: Case) -> Case:
+    """Enters the active Job in the status: whoever made it, it is the attempt at work from here on."""
+    job, position = case.job, case.position
+    if job is None or position is None or not case.is_active(job) or job.deleted is not None:
+        return case
+    status = started(case.status, position, job.name, job.attempt, job.pods, case)
+    shards = status.current.shards if status.current else None
+    if shards is not None and shards.total is not None:
+        step = max(1, shards.total // SHARD_STEPS)
+        done = min(job.succeeded, shards.total)
+        if done == shards.total or done >= (shards.done or 0) + step:
+            status = with_current(status, shards=ShardCounts(done=done, total=shards.total))
+    status = pin(status, position[1], case.pods_of(job))
+    return case if status == case.status else case.book(status)
+
+
+def started(
+    status: SELMRunStatus, position: Position, job_name: str, attempt: int, pods: int, case: Case
+) -> SELMRunStatus:
+    """The status of a phase whose attempt has a Job: the same, whether it was just made or is found."""
+    entry = phase_status(status, position)
+    begun = entry.start_time if entry and entry.start_time else case.now.replace(microsecond=0)
+    status = with_phase(status, position, state="Running", attempts=attempt, start_time=begun)
+    current = status.current
+    if current is None or current.job_name != job_name or current.shards is None:
+        status = with_current(
+            status,
+            attempt=attempt,
+            job_name=job_name,
+            shards=ShardCounts(done=0, total=pods) if pods > 1 else None,
+        )
+    if all(entry.phase != position[1].value for entry in status.images or ()):
+        image = image_for(status, case.spec, case.snapshot.settings)
+        status = with_image(status, position[1], image) if image else status
+    return status
+
+
+def waiting_for_deletion(case: Case) -> Verdict | None:
+    """Whether the attempt's Job is being deleted: it counts as active until it is gone."""
+    job = case.job
+    if job is None or job.deleted is None or not case.is_active(job):
+        return None
+    message = f"Job {job.name} is being deleted since {job.deleted:%H:%M:%S} UTC"
+    return Verdict(Reason.WAITING_FOR_OLD_JOB, message, requeue_after=until_abandoned(case, job))
+
+
+def at_work(case: Case) -> Verdict | None:
+    """Whether the attempt's Job is active, and what it does."""
+    job, position = case.job, case.position
+    if job is None or position is None or not case.is_active(job):
+        return None
+    if job.suspended is not None:
+        words = f"{title(position)} waits in the queue: Job {job.name} is suspended by it"
+        return Verdict(Reason.QUEUED, f"{words} ({job.suspended.message})" if job.suspended.message else words)
+    if case.snapshot.pods_of == job.name and (blocked := _blocked(job, case.pods_of(job))) is not None:
+        return _pending(case, job, blocked)
+    message = running_message(position, job.attempt, case.status)
+    return Verdict(RUNNING_REASON[position[1]], message, requeue_after=_until_pending(case, job))
+
+
+def running_message(position: Position, attempt: int, status: SELMRunStatus) -> str:
+    """The message of a phase at work; shards where there are several and some are done."""
+    shards = status.current.shards if status.current else None
+    tries = f", attempt {attempt}" if attempt > 1 else ""
+    done = f", {shards.done} of {shards.total} shards done" if shards and shards.done else ""
+    return f"{title(position)} is at work{tries}{done}"
+
+
+def _blocked(job: JobView, pods: tuple[PodView, ...]) -> str | None:
+    """Why pods do not run: the first of them that says so."""
+    for pod in sorted(pods, key=lambda pod: pod.index):
+        if pod.unschedulable is not None:
+            return f"pod {pod.name} is unschedulable: {pod.unschedulable}"
+        if pod.waiting is not None:
+            reason, message = pod.waiting
+            return f"pod {pod.name} waits with {reason}{': ' + message if message else ''}"
+    missing = job.pods - len({pod.index for pod in pods})
+    if missing > 0:
+        return f"{missing} pods of Job {job.name} are not made yet; its events say why (a quota, an admission rule)"
+    return None
+
+
+def _pending(case: Case, job: JobView, why: str) -> Verdict:
+    position = case.position
+    assert position is not None
+    waited = case.now - (job.started or job.created)
+    requeue = case.waits.poll_pending
+    if waited < timedelta(seconds=case.waits.pending_too_long):
+        return Verdict(Reason.PENDING, f"{title(position)} waits for its pods: {why}", requeue_after=requeue)
+    message = f"{title(position)} waits for its pods for longer than {case.waits.pending_too_long:.0f} s: {why}"
+    event = Announcement("Warning", Reason.PENDING_TOO_LONG, message, key=job.name)
+    return Verdict(Reason.PENDING_TOO_LONG, message, events=(event,), requeue_after=requeue)
+
+
+def _until_pending(case: Case, job: JobView) -> float | None:
+    """A pod that does not start makes no Job event, so a Job whose pods are not ready is looked at again."""
+    return None if job.ready + job.succeeded >= job.pods else case.waits.poll_pending

@@ -1,0 +1,71 @@
+"""Suspension: the active Job is deleted in the foreground, its pods commit and end, and only then the run is at rest.
+
+Coming to rest clears the counts, the back-off and the temporary deadline: it is how a person repairs a run.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from selm_operator.api.status import Failure
+from selm_operator.constants import Reason
+from selm_operator.decide.attempts import title
+from selm_operator.decide.case import Case
+from selm_operator.decide.verdict import Verdict
+from selm_operator.decision import DeleteJob
+from selm_operator.ledger import phase_status, with_current, with_phase
+from selm_operator.snapshot import JobView
+
+
+def come_to_rest(case: Case) -> Case:
+    """With `suspend` and no active Job: the attempt that was stopped is accounted, and all counts begin anew."""
+    current, position = case.current, case.position
+    if not case.spec.suspend or current is None or position is None or case.committed:
+        return case
+    if case.job is not None and case.is_active(case.job):
+        return case
+    failure = current.failure
+    if not case.accounted:
+        failure = Failure(
+            attempt=case.attempt, counted=False, time=case.now.replace(microsecond=0), message="stopped by spec.suspend"
+        )
+    elif failure is not None:
+        failure = failure.model_copy(update={"exit_code": None, "counted": False})
+    rested = with_current(
+        case.status,
+        attempt=case.attempt or None,
+        failure=failure,
+        counted_failures=None,
+        temporary_since=None,
+        next_attempt_time=None,
+        shards=None,
+    )
+    entry = phase_status(rested, position)
+    if entry is not None and entry.state in ("Running", "Failed"):
+        rested = with_phase(rested, position, state="Pending")
+    return case if rested == case.status else case.book(rested)
+
+
+def suspended(case: Case) -> Verdict | None:
+    """With `suspend`: deletes the active Job, waits for it, rests."""
+    if not case.spec.suspend:
+        return None
+    job, position = case.job, case.position
+    if job is None or not case.is_active(job):
+        where = f" before {title(position)}" if position and not case.committed else ""
+        return Verdict(Reason.SUSPENDED, f"the run is suspended{where}", suspended=True)
+    if job.deleted is None:
+        message = f"spec.suspend is true: Job {job.name} is being stopped"
+        return Verdict(
+            Reason.SUSPENDING, message, actions=(DeleteJob(job.name, job.uid),), requeue_after=case.waits.poll_old_job
+        )
+    message = f"Job {job.name} is being stopped since {job.deleted:%H:%M:%S} UTC; its pods have {job.grace_seconds} s"
+    return Verdict(Reason.SUSPENDING, message, requeue_after=until_abandoned(case, job))
+
+
+def until_abandoned(case: Case, job: JobView) -> float:
+    """Seconds until a Job being deleted no longer counts as active, or until it is looked at again."""
+    if job.deleted is None:
+        return case.waits.poll_old_job
+    end = job.deleted + timedelta(seconds=job.grace_seconds + case.waits.deletion_margin)
+    return min(case.waits.poll_old_job, max(0.0, (end - case.now).total_seconds()))

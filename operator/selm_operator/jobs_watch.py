@@ -1,0 +1,77 @@
+"""A watch of the runs' Jobs alone, by label: kopf would list and keep every Job of the cluster.
+
+Nothing of the Jobs is kept: an event maps to its run, which is woken and looks for itself. A relist wakes every run
+that has a Job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+import aiohttp
+
+from selm_operator.constants import LABEL_RUN, LABEL_RUN_UID
+from selm_operator.kube import JOBS, ApiError, Json, KubeClient
+
+log = logging.getLogger(__name__)
+
+RunKey = tuple[str, str]
+"""Namespace and name of a run."""
+
+
+def run_of(job: Json) -> RunKey | None:
+    """The run that a Job belongs to, by its labels."""
+    name = (job["metadata"].get("labels") or {}).get(LABEL_RUN)
+    return None if name is None else (job["metadata"]["namespace"], name)
+
+
+class JobsWatch:
+    """Wakes runs whose Jobs change, in one namespace or in all (None), until cancelled."""
+
+    def __init__(
+        self, client: KubeClient, namespace: str | None, wake: Callable[[RunKey], None], *, seconds: float = 300.0
+    ) -> None:
+        self.client, self.namespace, self.wake, self.seconds = client, namespace, wake, seconds
+
+    async def run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                version = await self.relist()
+                while True:
+                    version = await self.follow(version)
+                    failures = 0
+            except ApiError as error:
+                if error.code == 410:
+                    log.info("the watch of Jobs is too old, listing again")
+                    continue
+                failures += 1
+                log.warning("the watch of Jobs failed: %s", error)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                failures += 1
+                log.warning("the watch of Jobs broke off: %r", error)
+            await asyncio.sleep(min(0.5 * 2 ** min(failures, 7), 30.0) * random.uniform(0.75, 1.25))
+
+    async def relist(self) -> str:
+        """Wakes all runs that have Jobs; the version to watch from."""
+        listed = await self.client.list(JOBS, self.namespace, labels=LABEL_RUN_UID)
+        for job in listed.get("items") or ():
+            self.note(job)
+        return str(listed["metadata"]["resourceVersion"])
+
+    async def follow(self, version: str) -> str:
+        """One watch until the server ends it; the version to go on from. A broken stream loses no event that way."""
+        events = self.client.watch(JOBS, self.namespace, labels=LABEL_RUN_UID, version=version, seconds=self.seconds)
+        async for event in events:
+            version = str(event["object"]["metadata"]["resourceVersion"])
+            if event["type"] != "BOOKMARK":
+                self.note(event["object"])
+        return version
+
+    def note(self, job: Json) -> None:
+        key = run_of(job)
+        if key is not None:
+            self.wake(key)

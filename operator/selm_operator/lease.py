@@ -1,0 +1,157 @@
+"""One active operator, by a Lease of coordination.k8s.io/v1, by the rules of client-go's leader election.
+
+A lease is taken over only after it stood unchanged for its duration on this process' own clock, so that clocks of two
+machines are never compared. It keeps two healthy operators from working at once; it fences nothing: a paused leader can
+wake late. What fences it are the preconditions of its writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import aiohttp
+
+from selm_operator.constants import LEASE_NAME
+from selm_operator.kube import LEASES, Api, ApiError, Json
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LeaseTimes:
+    """Seconds. `duration` > `renew_deadline` > `retry`, or two operators can hold the lease."""
+
+    duration: float
+    renew_deadline: float
+    retry: float
+
+    def __post_init__(self) -> None:
+        if not self.duration > self.renew_deadline > self.retry > 0:
+            raise ValueError(f"lease times {self} must have duration > renew_deadline > retry > 0")
+
+
+class LeaseHolder:
+    """Acquires and renews the Lease; `held` is true while no other can have taken it over."""
+
+    def __init__(self, api: Api, namespace: str, identity: str, times: LeaseTimes, *, name: str = LEASE_NAME) -> None:
+        self.api, self.namespace, self.identity, self.times, self.name = api, namespace, identity, times, name
+        self._seen: tuple[str, float] | None = None  # another holder's record as last read, and when it last changed
+        self._renewed: float | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether an effect may still be begun. False once the renewals stopped for the deadline."""
+        return self._renewed is not None and self._now() - self._renewed < self.times.renew_deadline
+
+    async def acquire(self) -> None:
+        """Returns once the Lease is held."""
+        while not await self._try():
+            await asyncio.sleep(self.times.retry * random.uniform(1.0, 1.2))
+        log.info("holding the lease %s/%s as %s", self.namespace, self.name, self.identity)
+
+    async def keep(self) -> None:
+        """Renews until the Lease is lost, then returns: the process must end."""
+        while True:
+            await asyncio.sleep(self.times.retry)
+            renewed = await self._try()
+            if not renewed and not self.held:
+                self._renewed = None
+                log.error("the lease %s/%s is lost", self.namespace, self.name)
+                return
+
+    async def release(self) -> None:
+        """Gives the Lease away at once, so that a successor need not wait. Best effort: it expires anyway."""
+        if self._renewed is None:
+            return
+        self._renewed = None
+        try:
+            lease = await self.api.get(LEASES, self.namespace, self.name)
+            if lease["spec"].get("holderIdentity") == self.identity:
+                spec = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+                await self.api.replace(LEASES, self.namespace, {**lease, "spec": spec})
+        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+            log.warning("the lease %s/%s was not released: %r", self.namespace, self.name, error)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _try(self) -> bool:
+        begun = self._now()  # the record's age counts from before the request, on the safe side
+        try:
+            taken = await self._write()
+        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+            log.warning("the lease %s/%s could not be written: %r", self.namespace, self.name, error)
+            return False
+        if taken:
+            self._renewed = begun
+        elif self._renewed is not None:
+            self._renewed = None  # another one holds it: nothing may be begun any more
+        return taken
+
+    async def _write(self) -> bool:
+        try:
+            lease = await self.api.get(LEASES, self.namespace, self.name)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            return await self._create()
+        spec = lease.get("spec") or {}
+        holder = spec.get("holderIdentity") or ""
+        if holder not in ("", self.identity) and not self._expired(spec):
+            return False
+        now = _micro_time()
+        changed: Json = {
+            **spec,
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": self._duration(),
+            "renewTime": now,
+        }
+        if holder != self.identity:
+            changed |= {"acquireTime": now, "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
+        return await _unless_conflict(lambda: self.api.replace(LEASES, self.namespace, {**lease, "spec": changed}))
+
+    async def _create(self) -> bool:
+        now = _micro_time()
+        lease: Json = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self.name, "namespace": self.namespace},
+            "spec": {
+                "holderIdentity": self.identity,
+                "leaseDurationSeconds": self._duration(),
+                "acquireTime": now,
+                "renewTime": now,
+                "leaseTransitions": 0,
+            },
+        }
+        return await _unless_conflict(lambda: self.api.create(LEASES, self.namespace, lease))
+
+    def _duration(self) -> int:
+        return max(1, round(self.times.duration))
+
+    def _expired(self, spec: Json) -> bool:
+        record = f"{spec.get('holderIdentity')} {spec.get('renewTime')} {spec.get('leaseTransitions')}"
+        if self._seen is None or self._seen[0] != record:
+            self._seen = (record, self._now())
+        stated = float(spec.get("leaseDurationSeconds") or 0)
+        return self._now() - self._seen[1] >= min(stated, self.times.duration) if stated else True
+
+
+async def _unless_conflict(write: Callable[[], object]) -> bool:
+    try:
+        await write()  # type: ignore[misc]
+    except ApiError as error:
+        if error.code == 409:
+            return False
+        raise
+    return True
+
+
+def _micro_time() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

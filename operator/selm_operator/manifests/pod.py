@@ -1,0 +1,164 @@
+"""The pod template of a phase: the users' patches (All, then the phase's own), and over them what the operator owns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from selm_operator.api.base import ApiModel
+from selm_operator.api.pods import PodTemplate, Resources
+from selm_operator.api.spec import SELMRunSpec
+from selm_operator.constants import (
+    CA_KEY,
+    CA_PATH,
+    CACHE_PATH,
+    CONTAINER,
+    ENV_CA_BUNDLE,
+    ENV_CREDENTIALS,
+    ENV_HF_TOKEN,
+    SHM_PATH,
+    VOLUME_CA,
+    VOLUME_CACHE,
+    VOLUME_SHM,
+)
+from selm_operator.settings import Settings
+from selm_runtime.contract import ENV_CACHE_DIR, ENV_PHASE_CONFIG, ENV_WRITER_ID, Phase, PhaseConfig
+
+Json = dict[str, Any]
+
+GRACE_SECONDS = 60
+"""For phases other than Training: time to finish a chunk's upload, no more, for what is committed is not lost."""
+
+
+def build_pod_template(
+    spec: SELMRunSpec,
+    config: PhaseConfig,
+    image: str,
+    labels: dict[str, str],
+    subdomain: str | None,
+    settings: Settings,
+) -> Json:
+    """The Job's `template`. The container runs `python -m selm_runtime <phase>` under the restricted Pod Security level."""
+    phase = config.phase
+    patches = [patch for name in ("All", phase.value) for patch in spec.pod_templates if patch.phase == name]
+    volumes = _merged(patches, "volumes", "name", _own_volumes(spec, phase, patches))
+    container: Json = {
+        "name": CONTAINER,
+        "image": image,
+        "command": ["python", "-m", "selm_runtime", phase.slug],
+        "env": _merged(patches, "env", "name", _own_env(spec, config)),
+        "volumeMounts": _merged(patches, "volume_mounts", "mountPath", _own_mounts(spec, phase)),
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    resources = resources_of(spec, phase, settings)
+    if resources:
+        container["resources"] = resources
+    pod: Json = {
+        "restartPolicy": "Never",
+        "serviceAccountName": spec.service_account_name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": grace_seconds(spec, phase),
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+        "volumes": volumes,
+    }
+    optional = {
+        "subdomain": subdomain,
+        "priorityClassName": spec.scheduling.priority_class_name,
+        "imagePullSecrets": [{"name": secret.name} for secret in spec.image_pull_secrets],
+        "nodeSelector": _merged_maps(patches, "node_selector"),
+        "tolerations": [_plain(item) for patch in patches for item in patch.tolerations or ()],
+    }
+    pod |= {key: value for key, value in optional.items() if value}
+    metadata: Json = {"labels": {**_merged_maps(patches, "labels"), **labels}}
+    annotations = _merged_maps(patches, "annotations")
+    if annotations:
+        metadata["annotations"] = annotations
+    return {"metadata": metadata, "spec": pod}
+
+
+def grace_seconds(spec: SELMRunSpec, phase: Phase) -> int:
+    """Seconds between a pod's SIGTERM and its end: a trainer commits a checkpoint in them."""
+    return spec.training.termination_grace_period_seconds if phase is Phase.TRAINING else GRACE_SECONDS
+
+
+def resources_of(spec: SELMRunSpec, phase: Phase, settings: Settings) -> Json:
+    """The container's compute resources; Preparation's are the operator's setting."""
+    if phase is Phase.PREPARATION:
+        return {group: dict(quantities) for group, quantities in settings.preparation_resources.items()}
+    of_phase: dict[Phase, Resources | None] = {
+        Phase.GENERATION: spec.generation.resources,
+        Phase.SCORING: spec.scoring.resources,
+        Phase.TRAINING: spec.training.resources,
+        Phase.EVALUATION: spec.evaluation.resources,
+    }
+    resources = of_phase[phase]
+    return _plain(resources) if resources else {}
+
+
+def _own_env(spec: SELMRunSpec, config: PhaseConfig) -> list[Json]:
+    env: list[Json] = [
+        {"name": ENV_PHASE_CONFIG, "value": config.model_dump_json(by_alias=True, exclude_none=True)},
+        {"name": ENV_WRITER_ID, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}},
+        {"name": ENV_CACHE_DIR, "value": CACHE_PATH},
+    ]
+    credentials, token = spec.artifacts.credentials_secret_ref, spec.model.token_secret_ref
+    if credentials is not None:
+        env += [_from_secret(name, credentials.name, name) for name in ENV_CREDENTIALS]
+    if spec.artifacts.ca_bundle_config_map_ref is not None:
+        env.append({"name": ENV_CA_BUNDLE, "value": f"{CA_PATH}/{CA_KEY}"})
+    if token is not None and config.phase is Phase.PREPARATION:
+        env.append(_from_secret(ENV_HF_TOKEN, token.name, token.key))
+    return env
+
+
+def _from_secret(variable: str, secret: str, key: str) -> Json:
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+
+
+def _own_volumes(spec: SELMRunSpec, phase: Phase, patches: list[PodTemplate]) -> list[Json]:
+    volumes: list[Json] = []
+    has_cache = any(volume.name == VOLUME_CACHE for patch in patches for volume in patch.volumes or ())
+    if not has_cache:
+        volumes.append({"name": VOLUME_CACHE, "emptyDir": {}})
+    if _needs_shm(spec, phase):
+        volumes.append({"name": VOLUME_SHM, "emptyDir": {"medium": "Memory"}})
+    bundle = spec.artifacts.ca_bundle_config_map_ref
+    if bundle is not None:
+        items = [{"key": CA_KEY, "path": CA_KEY}]
+        volumes.append({"name": VOLUME_CA, "configMap": {"name": bundle.name, "items": items}})
+    return volumes
+
+
+def _own_mounts(spec: SELMRunSpec, phase: Phase) -> list[Json]:
+    mounts: list[Json] = [{"name": VOLUME_CACHE, "mountPath": CACHE_PATH}]
+    if _needs_shm(spec, phase):
+        mounts.append({"name": VOLUME_SHM, "mountPath": SHM_PATH})
+    if spec.artifacts.ca_bundle_config_map_ref is not None:
+        mounts.append({"name": VOLUME_CA, "mountPath": CA_PATH, "readOnly": True})
+    return mounts
+
+
+def _needs_shm(spec: SELMRunSpec, phase: Phase) -> bool:
+    """NCCL and tensor-parallel engines talk through shared memory; a container's default is 64 MiB."""
+    return phase is Phase.TRAINING or (phase is Phase.GENERATION and spec.generation.tensor_parallel_size > 1)
+
+
+def _merged(patches: list[PodTemplate], field: str, key: str, own: list[Json]) -> list[Json]:
+    """Lists of named entries, merged by key: a later patch wins, the operator's own entries win over all."""
+    entries: dict[str, Json] = {}
+    for patch in patches:
+        for item in getattr(patch, field) or ():
+            plain = _plain(item)
+            entries[plain[key]] = plain
+    entries |= {item[key]: item for item in own}
+    return list(entries.values())
+
+
+def _merged_maps(patches: list[PodTemplate], field: str) -> dict[str, str]:
+    return {key: value for patch in patches for key, value in (getattr(patch, field) or {}).items()}
+
+
+def _plain(model: ApiModel) -> Json:
+    return model.model_dump(mode="json", by_alias=True, exclude_none=True)

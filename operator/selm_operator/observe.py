@@ -1,0 +1,87 @@
+"""Reads what one pass decides by. The run first, its Jobs after it: so no Job of a status that was read can be missed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from selm_operator.constants import LABEL_JOB_NAME, LABEL_RUN_UID
+from selm_operator.decide.case import Case
+from selm_operator.decide.progress import wants_pods
+from selm_operator.execute import owner_uid
+from selm_operator.kube import JOBS, PODS, RUNS, SERVICES, Api, ApiError, Json
+from selm_operator.manifests.names import service_name
+from selm_operator.settings import Settings
+from selm_operator.snapshot import JobView, RunView, ServiceView, Snapshot, read_job, read_pod, read_run
+from selm_runtime.contract import Phase
+
+
+async def observe(
+    api: Api, namespace: str, name: str, settings: Settings, now: datetime | None = None
+) -> tuple[Json, Snapshot] | None:
+    """The run as the API server has it, and the snapshot made of it; None where there is no such run.
+
+    Raises ApiError, aiohttp's errors, TimeoutError.
+    """
+    try:
+        obj = await api.get(RUNS, namespace, name)
+    except ApiError as error:
+        if error.code == 404:
+            return None
+        raise
+    run = read_run(obj)
+    jobs = await _jobs(api, run)
+    snapshot = Snapshot(run, jobs, now or datetime.now(UTC), settings)
+    case = Case(snapshot, run.status)
+    if run.deleting or run.spec is None:
+        return obj, snapshot
+    if (missing := _unseen_job(case)) is not None and (job := await _job(api, run, missing)) is not None:
+        # The list was older than the status: somebody else is at work on this run, or a cache answered.
+        snapshot = replace(snapshot, jobs=(*jobs, job))
+        case = Case(snapshot, run.status)
+    if case.job is not None and wants_pods(case):
+        listed = await api.list(PODS, namespace, labels=f"{LABEL_JOB_NAME}={case.job.name}")
+        mine = tuple(read_pod(pod) for pod in listed.get("items") or () if owner_uid(pod) == case.job.uid)
+        snapshot = replace(snapshot, pods=mine, pods_of=case.job.name)
+    if case.position is not None and case.position[1] is Phase.TRAINING and not _is_at_work(case):
+        snapshot = replace(snapshot, service=await _service(api, run))
+    return obj, snapshot
+
+
+async def _jobs(api: Api, run: RunView) -> tuple[JobView, ...]:
+    listed = await api.list(JOBS, run.namespace, labels=f"{LABEL_RUN_UID}={run.uid}")
+    jobs = (read_job(job) for job in listed.get("items") or () if owner_uid(job) == run.uid)
+    return tuple(job for job in jobs if job is not None)
+
+
+def _unseen_job(case: Case) -> str | None:
+    """The Job that the status tells of and the list does not, before it is taken for gone."""
+    current = case.current
+    if current is None or case.job is not None or case.accounted or case.committed:
+        return None
+    return current.job_name
+
+
+async def _job(api: Api, run: RunView, name: str) -> JobView | None:
+    try:
+        job = await api.get(JOBS, run.namespace, name)
+    except ApiError as error:
+        if error.code == 404:
+            return None
+        raise
+    return read_job(job) if owner_uid(job) == run.uid else None
+
+
+def _is_at_work(case: Case) -> bool:
+    return case.job is not None and case.is_active(case.job)
+
+
+async def _service(api: Api, run: RunView) -> ServiceView | None:
+    name = service_name(run.name)
+    try:
+        service = await api.get(SERVICES, run.namespace, name)
+    except ApiError as error:
+        if error.code == 404:
+            return None
+        raise
+    return ServiceView(name, ours=owner_uid(service) == run.uid)

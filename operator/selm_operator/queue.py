@@ -1,0 +1,131 @@
+"""One keyed work queue: what client-go's workqueue gives controllers, in asyncio.
+
+A key stands for a run. Waking it twice before it is looked at costs one look; waking it during a look costs one more
+look afterwards; two looks at one key never overlap. A look says when it wants the next one; without a wish the key is
+looked at again after the resync, with jitter, so that a lost event costs time and nothing else. A look that raises is
+repeated with exponential back-off of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+log = logging.getLogger(__name__)
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Again:
+    """What a look answers: the next one is wanted after `seconds`; None leaves it to the resync."""
+
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Gone:
+    """What a look answers where the key's object is no more: the key is forgotten until something wakes it."""
+
+
+Look = Again | Gone
+
+
+@dataclass(frozen=True)
+class QueueTimes:
+    """Seconds. `minimum` bounds every wish from below, so that no rule of decide can spin."""
+
+    resync: float
+    error_first: float
+    error_max: float
+    minimum: float = 0.05
+
+
+class WorkQueue(Generic[Key]):
+    """`process` is called for one key at a time, for at most `workers` keys at once."""
+
+    def __init__(
+        self,
+        process: Callable[[Key], Awaitable[Look]],
+        times: QueueTimes,
+        *,
+        workers: int,
+        on_error: Callable[[Key, Exception], None] | None = None,
+        jitter: random.Random | None = None,
+    ) -> None:
+        self._process, self._times, self._workers, self._on_error = process, times, workers, on_error
+        self._jitter = jitter or random.Random()
+        self._due: dict[Key, float] = {}  # the earliest time, on the loop's clock, that each waiting key is wanted
+        self._failures: dict[Key, int] = {}
+        self._running: dict[Key, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        """Keys that wait, those that wait for a time included."""
+        return len(self._due)
+
+    def add(self, key: Key) -> None:
+        """Something may have changed: look at `key` as soon as possible."""
+        self.add_after(key, 0.0)
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """Look at `key` in `seconds`, or earlier where something earlier is due."""
+        due = asyncio.get_running_loop().time() + seconds
+        if due < self._due.get(key, float("inf")):
+            self._due[key] = due
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Works until cancelled; then waits for the looks at work, which are cancelled too."""
+        try:
+            while True:
+                self._changed.clear()
+                pause = self._start_due()
+                try:
+                    await asyncio.wait_for(self._changed.wait(), pause)
+                except TimeoutError:
+                    continue
+        finally:
+            tasks = list(self._running.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start_due(self) -> float | None:
+        """Starts what is due; the seconds until the next key is, or None where nothing waits for time alone."""
+        now, nearest = asyncio.get_running_loop().time(), float("inf")
+        for key, due in sorted(self._due.items(), key=lambda item: item[1]):
+            if key in self._running:
+                continue
+            if len(self._running) >= self._workers:
+                return None  # a look that ends calls again
+            if due > now:
+                nearest = min(nearest, due)
+                break
+            del self._due[key]
+            self._running[key] = asyncio.create_task(self._look(key), name=f"look at {key}")
+        return None if nearest == float("inf") else max(0.0, nearest - now)
+
+    async def _look(self, key: Key) -> None:
+        try:
+            answer = await self._process(key)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong with one run, the others go on
+            self._failures[key] = failures = self._failures.get(key, 0) + 1
+            delay = min(self._times.error_first * 2.0 ** (failures - 1), self._times.error_max)
+            log.warning("the look at %s failed (%s in a row), next in %.1f s: %r", key, failures, delay, error)
+            if self._on_error is not None:
+                self._on_error(key, error)
+            self.add_after(key, delay)
+        else:
+            self._failures.pop(key, None)
+            if isinstance(answer, Again):
+                resync = self._times.resync * self._jitter.uniform(0.75, 1.25)
+                wish = resync if answer.seconds is None else min(answer.seconds, resync)
+                self.add_after(key, max(wish, self._times.minimum))
+        finally:
+            del self._running[key]
+            self._changed.set()

@@ -1,0 +1,268 @@
+"""What one pass sees: the run, its Jobs, the pods whose state matters now, and the time. Read once, then frozen."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from selm_operator.api.spec import SELMRunSpec
+from selm_operator.api.status import SELMRunStatus
+from selm_operator.api.validate import validate_spec
+from selm_operator.constants import (
+    ANNOTATION_COMPLETION_INDEX,
+    CONTAINER,
+    LABEL_ATTEMPT,
+    LABEL_ITERATION,
+    LABEL_PHASE,
+)
+from selm_operator.settings import Settings
+from selm_runtime.contract import Phase, TerminationMessage
+
+Json = dict[str, Any]
+
+IMAGE_DIGEST = re.compile(r"@(sha256:[0-9a-f]{64})$")
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """A `metav1.Time` or `metav1.MicroTime`."""
+    return None if not text else datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A Job's condition that is True."""
+
+    reason: str
+    message: str
+    time: datetime | None
+
+
+@dataclass(frozen=True)
+class JobView:
+    """One of the run's Jobs, reduced to what is decided by."""
+
+    name: str
+    uid: str
+    phase: Phase
+    iteration: int
+    attempt: int
+    created: datetime
+    deleted: datetime | None
+    """When its deletion was asked for; it may stay for its pods' grace, or for ever on a lost node."""
+    grace_seconds: int
+    pods: int
+    gpus_per_pod: int
+    complete: Condition | None
+    failed: Condition | None
+    failure_target: Condition | None
+    """Its fate is sealed, its pods still end. Some never do."""
+    suspended: Condition | None
+    started: datetime | None
+    ended: datetime | None
+    ready: int
+    succeeded: int
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Where the Job stands in the run's order of phases."""
+        return (self.iteration, list(Phase).index(self.phase))
+
+    def overdue(self, since: datetime | None, now: datetime, margin: float) -> bool:
+        """Whether `since` is longer ago than the pods' grace and the margin (seconds)."""
+        return since is not None and now >= since + timedelta(seconds=self.grace_seconds + margin)
+
+    def abandoned(self, now: datetime, margin: float) -> bool:
+        """Whether its deletion takes longer than its pods may: a node is lost, and nobody waits for it any more."""
+        return self.overdue(self.deleted, now, margin)
+
+    def is_late(self, now: datetime, grace: float) -> bool:
+        """Whether pods that should run by now do not: `grace` seconds after the Job's start some are not ready."""
+        waited = now - (self.started or self.created)
+        return self.suspended is None and self.ready + self.succeeded < self.pods and waited.total_seconds() >= grace
+
+    def has_failed(self, now: datetime, margin: float) -> bool:
+        """Failed, or sealed to fail for so long that a lost node must hold the condition back."""
+        target = self.failure_target
+        return self.failed is not None or (target is not None and self.overdue(target.time, now, margin))
+
+    def active(self, now: datetime, margin: float) -> bool:
+        """Neither terminal nor abandoned: its pods may run. A Job being deleted is active until it is gone."""
+        return self.complete is None and not self.has_failed(now, margin) and not self.abandoned(now, margin)
+
+
+@dataclass(frozen=True)
+class PodView:
+    """One pod of the Job at hand."""
+
+    name: str
+    index: int
+    phase: str
+    disrupted: bool
+    unschedulable: str | None
+    waiting: tuple[str, str] | None
+    """Reason and message of a container that does not start."""
+    exit_code: int | None
+    ended_reason: str | None
+    """Kubernetes' own word for the end, `OOMKilled` for one."""
+    said: TerminationMessage | None
+    last_words: str
+    image_digest: str | None
+
+
+@dataclass(frozen=True)
+class ServiceView:
+    name: str
+    ours: bool
+
+
+@dataclass(frozen=True)
+class RunView:
+    """The run as read. `spec` is None where it breaks a rule of the API; `spec_errors` then say which."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    deleting: bool
+    spec: SELMRunSpec | None
+    spec_errors: tuple[str, ...]
+    status: SELMRunStatus
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """What the API server answered to this pass's effect: the pass is decided once more, knowing it."""
+
+    kind: str
+    """`JobNameTaken` or `EffectRefused`."""
+    message: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that a decision may depend on."""
+
+    run: RunView
+    jobs: tuple[JobView, ...]
+    now: datetime
+    settings: Settings
+    pods: tuple[PodView, ...] = ()
+    pods_of: str | None = None
+    """Name of the Job whose pods were read; None: none were."""
+    service: ServiceView | None = None
+    obstacle: Obstacle | None = None
+
+
+def read_run(obj: Json) -> RunView:
+    """A SELMRun as the API server sends it.
+
+    Raises pydantic.ValidationError where the *status* is not one that this operator can read: it wrote it, so there is
+    nothing that a user could repair, and a guess could undo a commit.
+    """
+    metadata = obj["metadata"]
+    errors = tuple(str(error) for error in validate_spec(obj))
+    return RunView(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=int(metadata.get("generation") or 0),
+        deleting="deletionTimestamp" in metadata,
+        spec=None if errors else SELMRunSpec.model_validate(obj["spec"]),
+        spec_errors=errors,
+        status=SELMRunStatus.model_validate(obj.get("status") or {}),
+    )
+
+
+def read_job(obj: Json) -> JobView | None:
+    """A Job with the operator's labels; None where they do not parse (somebody else wrote them)."""
+    metadata, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
+    labels = metadata.get("labels") or {}
+    try:
+        phase = Phase(labels[LABEL_PHASE])
+        iteration, attempt = int(labels[LABEL_ITERATION]), int(labels[LABEL_ATTEMPT])
+    except (KeyError, ValueError):
+        return None
+    conditions = {
+        c["type"]: Condition(c.get("reason") or "", c.get("message") or "", parse_time(c.get("lastTransitionTime")))
+        for c in status.get("conditions") or ()
+        if c.get("status") == "True"
+    }
+    template = spec["template"]["spec"]
+    created = parse_time(metadata["creationTimestamp"])
+    if created is None:
+        return None
+    complete, failed = conditions.get("Complete"), conditions.get("Failed")
+    over = complete or failed
+    return JobView(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        phase=phase,
+        iteration=iteration,
+        attempt=attempt,
+        created=created,
+        deleted=parse_time(metadata.get("deletionTimestamp")),
+        grace_seconds=int(template.get("terminationGracePeriodSeconds", 30)),
+        pods=int(spec.get("parallelism", 1)),
+        gpus_per_pod=gpus_of(template["containers"][0].get("resources") or {}),
+        complete=complete,
+        failed=failed,
+        failure_target=conditions.get("FailureTarget"),
+        suspended=conditions.get("Suspended"),
+        started=parse_time(status.get("startTime")),
+        ended=parse_time(status.get("completionTime")) or (over.time if over else None),
+        ready=int(status.get("ready") or 0),
+        succeeded=int(status.get("succeeded") or 0),
+    )
+
+
+def gpus_of(resources: Json) -> int:
+    """GPUs of any vendor in a container's limits; they are whole by Kubernetes' rules."""
+    limits = resources.get("limits") or {}
+    return sum(int(count) for name, count in limits.items() if name.endswith("/gpu") and str(count).isdigit())
+
+
+def read_pod(obj: Json) -> PodView:
+    """A pod of an Indexed Job."""
+    metadata, status = obj["metadata"], obj.get("status") or {}
+    conditions = {c["type"]: c for c in status.get("conditions") or ()}
+    containers = {c["name"]: c for c in status.get("containerStatuses") or ()}
+    container = containers.get(CONTAINER) or {}
+    state = container.get("state") or {}
+    ended = state.get("terminated")
+    scheduled = conditions.get("PodScheduled") or {}
+    is_unschedulable = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
+    digest = IMAGE_DIGEST.search(container.get("imageID") or "")
+    text = ((ended or {}).get("message") or "").strip()
+    return PodView(
+        name=metadata["name"],
+        index=int((metadata.get("annotations") or {}).get(ANNOTATION_COMPLETION_INDEX, 0)),
+        phase=status.get("phase") or "Pending",
+        disrupted=(conditions.get("DisruptionTarget") or {}).get("status") == "True",
+        unschedulable=(scheduled.get("message") or "no node fits") if is_unschedulable else None,
+        waiting=_waiting(status),
+        exit_code=None if ended is None else int(ended["exitCode"]),
+        ended_reason=(ended or {}).get("reason") or status.get("reason"),
+        said=read_message(text),
+        last_words=text or status.get("message") or "",
+        image_digest=digest.group(1) if digest else None,
+    )
+
+
+def _waiting(status: Json) -> tuple[str, str] | None:
+    for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
+        waiting = (container.get("state") or {}).get("waiting")
+        if waiting and waiting.get("reason") not in (None, "", "ContainerCreating", "PodInitializing"):
+            return (waiting["reason"], waiting.get("message") or "")
+    return None
+
+
+def read_message(text: str) -> TerminationMessage | None:
+    """A pod's termination message; None where it is missing, cut, or a log's tail that Kubernetes put in its place."""
+    try:
+        return TerminationMessage.model_validate_json(text)
+    except ValidationError:
+        return None
