@@ -129,7 +129,7 @@ def _quantity(value: Any) -> int | str:
     if isinstance(value, str) and not re.fullmatch(QUANTITY_PATTERN, value):
         raise PydanticCustomError(
             "string_pattern_mismatch",
-            "Input should be a quantity such as 8, 500m or 80Gi, matching {pattern}",
+            "Input should match pattern '{pattern}'",
             {"pattern": QUANTITY_PATTERN},
         )
     return value
@@ -168,6 +168,17 @@ QUANTITY_PATTERN = (
     r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
     r"(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
 )
+
+PATTERN_WORDS = {
+    SOURCE_PATTERN: "be hf://owner/name, s3://bucket/path or file:///path, without spaces",
+    STORE_PATTERN: "be s3://bucket, s3://bucket/path or file:///path, without spaces",
+    URL_PATTERN: "be a URL that begins with http:// or https://, without spaces",
+    SUBDOMAIN_PATTERN: "be lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
+    LABEL_PATTERN: "be lower-case letters, digits and '-', with a letter or digit at both ends",
+    SECRET_KEY_PATTERN: "be letters, digits, '-', '_' and '.'",
+    QUANTITY_PATTERN: "be a quantity such as 8, 500m or 80Gi",
+}
+"""What a pattern allows, in words for messages."""
 
 Subdomain = Annotated[Text, Field(max_length=253, pattern=SUBDOMAIN_PATTERN)]
 """A DNS subdomain: the name of most Kubernetes objects."""

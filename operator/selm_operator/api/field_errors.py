@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from selm_operator.api.base import ApiModel
+from selm_operator.api.base import PATTERN_WORDS, ApiModel
 from selm_operator.api.inspection import fields_of
 
 Reason = Literal[
@@ -82,7 +82,10 @@ _BOUNDS: Mapping[str, tuple[Reason, Callable[[Mapping[str, Any]], str]]] = {
     "greater_than": ("FieldValueInvalid", lambda c: f"must be greater than {c['gt']}"),
     "less_than_equal": ("FieldValueInvalid", lambda c: f"must be at most {c['le']}"),
     "less_than": ("FieldValueInvalid", lambda c: f"must be less than {c['lt']}"),
-    "string_pattern_mismatch": ("FieldValueInvalid", lambda c: f"must match {c['pattern']}"),
+    "string_pattern_mismatch": (
+        "FieldValueInvalid",
+        lambda c: f"must {PATTERN_WORDS.get(c['pattern']) or 'match ' + c['pattern']}",
+    ),
     "string_too_short": ("FieldValueInvalid", lambda c: f"must have at least {c['min_length']} characters"),
     "string_too_long": ("FieldValueTooLong", lambda c: f"must have at most {c['max_length']} characters"),
     "too_short": ("FieldValueInvalid", lambda c: f"must have at least {c['min_length']} entries"),
@@ -140,7 +143,5 @@ def _unknown(model: type[ApiModel], loc: tuple[int | str, ...]) -> str:
             group = inner or group
     names = sorted(node.alias for node in fields_of(group))
     close = difflib.get_close_matches(str(loc[-1]), names, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"is no field of a SELMRun{hint} Allowed here: {', '.join(names)}".replace(
-        "SELMRun Allowed", "SELMRun. Allowed"
-    )
+    hint = f"; did you mean {close[0]}?" if close else "."
+    return f"is no field of a SELMRun{hint} Allowed here: {', '.join(names)}"

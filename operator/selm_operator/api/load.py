@@ -16,6 +16,7 @@ _INT = re.compile(r"^(?:[-+]?0b[01_]+|[-+]?0o?[0-7_]+|[-+]?(?:0|[1-9][0-9_]*)|[-
 _FLOAT = re.compile(
     r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
 )
+_STRING, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _REPLACED = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"}
 
 
@@ -27,21 +28,30 @@ class _Loader(yaml.SafeLoader):
     """YAML with Kubernetes' numbers, no dates, string keys, each key once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        node.value = [(self._string_key(key), value) for key, value in node.value]
         self._refuse_repeated_keys(node)
-        mapping = super().construct_mapping(node, deep=deep)
-        return {_as_json_key(key): value for key, value in mapping.items()}
+        return super().construct_mapping(node, deep=deep)
+
+    def _string_key(self, key: yaml.Node) -> yaml.Node:
+        """JSON has string keys only: 1 becomes "1", true becomes "true"."""
+        if not isinstance(key, yaml.ScalarNode) or key.tag in (_STRING, _MERGE):
+            return key
+        value = self.construct_object(key)
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        return yaml.ScalarNode(_STRING, text, key.start_mark, key.end_mark)
 
     def _refuse_repeated_keys(self, node: yaml.MappingNode) -> None:
         seen = set()
         for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
+            if key.tag == _MERGE:
                 continue
-            name = (key.tag, key.value)
-            if isinstance(key, yaml.ScalarNode) and name in seen:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key.value!r} is given twice in one mapping", key.start_mark
                 )
-            seen.add(name)
+            seen.add(key.value)
 
 
 def _construct_int(_loader: _Loader, node: yaml.ScalarNode) -> int:
@@ -52,13 +62,6 @@ def _construct_int(_loader: _Loader, node: yaml.ScalarNode) -> int:
         if digits.startswith(prefix):
             return sign * int(digits[2:], base)
     return sign * int(digits, 8 if digits.startswith("0") and digits != "0" else 10)
-
-
-def _as_json_key(key: Hashable) -> Hashable:
-    """JSON has string keys only."""
-    if isinstance(key, bool):
-        return str(key).lower()
-    return str(key) if isinstance(key, int | float) else key
 
 
 def _construct_float(loader: _Loader, node: yaml.ScalarNode) -> float | int:

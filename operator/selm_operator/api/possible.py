@@ -1,0 +1,58 @@
+"""What a valid spec can still get wrong: combinations that the CRD's rules cannot or must not decide.
+
+The operator answers them with `Accepted`=False, before any Job is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from selm_operator.api.field_errors import FieldError
+from selm_operator.api.pods import Resources
+from selm_operator.api.spec import SELMRunSpec
+
+
+def impossible(spec: SELMRunSpec) -> list[FieldError]:
+    """Combinations that no phase could obey, each with the field to change, what was found and what is allowed."""
+    return [*_ranks(spec), *_engine(spec), *_selection(spec)]
+
+
+def _ranks(spec: SELMRunSpec) -> Iterator[FieldError]:
+    training = spec.training
+    gpus = training.resources.gpus if training.resources else 0
+    each = training.resolved_ranks_per_node
+    if 0 < gpus < each:
+        yield FieldError(
+            "spec.training.ranksPerNode", f"must be at most the GPUs in training.resources.limits, {gpus}; found {each}"
+        )
+    ranks = training.nodes * each
+    if training.batch_size % ranks:
+        yield FieldError(
+            "spec.training.batchSize",
+            f"must be a multiple of the ranks: {training.nodes} nodes x {each} ranks = {ranks}; "
+            f"found {training.batch_size}",
+        )
+
+
+def _engine(spec: SELMRunSpec) -> Iterator[FieldError]:
+    size = spec.generation.tensor_parallel_size
+    for group, resources in (("generation", spec.generation.resources), ("evaluation", spec.evaluation.resources)):
+        gpus = _gpus(resources)
+        if 0 < gpus < size:
+            yield FieldError(
+                "spec.generation.tensorParallelSize",
+                f"must be at most the GPUs in {group}.resources.limits, {gpus}; found {size}",
+            )
+
+
+def _selection(spec: SELMRunSpec) -> Iterator[FieldError]:
+    if spec.evaluation.select_by.metric == "PreferenceAccuracy" and spec.data.format == "Prompts":
+        yield FieldError(
+            "spec.evaluation.selectBy.metric",
+            "must be WinRate or MeanReward where data.format is Prompts: there are no offline pairs to be accurate on; "
+            "found PreferenceAccuracy",
+        )
+
+
+def _gpus(resources: Resources | None) -> int:
+    return resources.gpus if resources else 0

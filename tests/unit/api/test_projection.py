@@ -1,0 +1,110 @@
+"""The spec and the phase config say the same things in the same words, so that one is a projection of the other."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+
+from selm_operator.api import phases, spec, training
+from selm_operator.api.inspection import FieldNode, fields_of
+from selm_operator.api.load import load_yaml
+from selm_operator.api.status import PhaseName
+from selm_runtime import contract
+from support.selmruns import REPOSITORY
+
+PAIRS: list[tuple[type[contract.ContractModel], type[Any]]] = [
+    (contract.ArtifactsConfig, spec.ArtifactsSpec),
+    (contract.ModelConfig, spec.ModelSpec),
+    (contract.ColumnsConfig, spec.ColumnsSpec),
+    (contract.HeldOutConfig, spec.HeldOutSpec),
+    (contract.DataConfig, spec.DataSpec),
+    (contract.GenerationConfig, phases.GenerationSpec),
+    (contract.RuleConfig, phases.Rule),
+    (contract.ScorerModelConfig, phases.RewardModelScorer),
+    (contract.ScorerConfig, phases.Scorer),
+    (contract.PairingConfig, phases.PairingSpec),
+    (contract.ScoringConfig, phases.ScoringSpec),
+    (contract.ObjectiveConfig, training.ObjectiveSpec),
+    (contract.OptimizerConfig, training.OptimizerSpec),
+    (contract.CheckpointConfig, training.CheckpointSpec),
+    (contract.TrainingConfig, training.TrainingSpec),
+    (contract.SelectByConfig, phases.SelectBySpec),
+    (contract.EvaluationConfig, phases.EvaluationSpec),
+]
+
+NOT_OF_THE_SPEC = {
+    (contract.TrainingConfig, "pairs"): "of the schedule's entry",
+    (contract.TrainingConfig, "rendezvous"): "made by the operator",
+}
+RESOLVED = {
+    (contract.DataConfig, "portions"): "absent: the iterations",
+    (contract.TrainingConfig, "ranks_per_node"): "absent: the GPUs, else 1",
+}
+FIELDS = [(config, group, name) for config, group in PAIRS for name in config.model_fields]
+
+
+def literals(annotation: Any) -> set[str]:
+    """The string literals anywhere in an annotation."""
+    if get_origin(annotation) is Literal:
+        return set(get_args(annotation))
+    return {value for inner in get_args(annotation) if not isinstance(inner, str) for value in literals(inner)}
+
+
+def node_of(group: type[Any], name: str) -> FieldNode:
+    return next(node for node in fields_of(group) if node.name == name)
+
+
+@pytest.mark.parametrize(("config", "group", "name"), FIELDS, ids=lambda value: getattr(value, "__name__", value))
+def test_a_field_of_the_phase_config_is_a_field_of_the_spec(config: Any, group: Any, name: str) -> None:
+    if (config, name) in NOT_OF_THE_SPEC:
+        assert name not in group.model_fields
+        return
+    node, field = node_of(group, name), config.model_fields[name]
+    assert node.alias == (field.alias or name)
+    assert literals(field.annotation) <= literals(node.info.annotation)
+    if field.is_required() or (config, name) in RESOLVED:
+        return
+    default = field.get_default(call_default_factory=True)
+    ours = node.absent_means.value if node.absent_means else node.default
+    if isinstance(default, BaseModel):
+        assert {key: getattr(ours, key) for key in type(default).model_fields} == dict(default)
+    else:
+        assert ours == default
+
+
+def project(config: type[Any], group: dict[str, Any]) -> dict[str, Any]:
+    """The part of a spec's group that a config has fields for."""
+    aliases = {field.alias or name for name, field in config.model_fields.items()}
+    return {alias: value for alias, value in group.items() if alias in aliases}
+
+
+@pytest.mark.parametrize("example", ["llama-3-8b.yaml", "alpha-zero.yaml"])
+def test_the_groups_of_an_example_project_onto_the_phase_config(example: str) -> None:
+    """As the operator projects: JSON by alias, absent fields left out."""
+    run = load_yaml((REPOSITORY / "examples" / example).read_text(encoding="utf-8"))
+    dumped = spec.SELMRunSpec.model_validate(run["spec"]).model_dump(mode="json", by_alias=True, exclude_none=True)
+    scoring = dumped["scoring"]
+    scoring["scorers"] = [project(contract.ScorerConfig, scorer) for scorer in scoring["scorers"]]
+    dumped["training"]["ranksPerNode"] = 8
+    for name, config in {
+        "artifacts": contract.ArtifactsConfig,
+        "model": contract.ModelConfig,
+        "data": contract.DataConfig,
+        "generation": contract.GenerationConfig,
+        "scoring": contract.ScoringConfig,
+        "training": contract.TrainingConfig,
+        "evaluation": contract.EvaluationConfig,
+    }.items():
+        given = project(config, dumped[name])
+        kept = config.model_validate(given).model_dump(mode="json", by_alias=True)
+        assert {key: kept[key] for key in given if not isinstance(given[key], list | dict)} == {
+            key: value for key, value in given.items() if not isinstance(value, list | dict)
+        }
+
+
+def test_phases_are_the_same_everywhere() -> None:
+    assert get_args(PhaseName) == tuple(phase.value for phase in contract.Phase)
+    template = next(node for node in fields_of(spec.PodTemplate) if node.name == "phase")
+    assert literals(template.info.annotation) == {"All", *get_args(PhaseName)}

@@ -1,0 +1,135 @@
+"""What is not built is refused by the operator with its field; what cannot be is refused before any Job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from selm_operator.api.possible import impossible
+from selm_operator.api.spec import SELMRunSpec
+from selm_operator.api.support import not_yet_supported
+from selm_operator.api.validate import validate_spec
+from support.selmruns import Json, cases, minimal_spec, run_object
+
+
+def spec_with(changes: Json) -> SELMRunSpec:
+    """The minimal spec with dotted fields set; it must be one that the API server admits."""
+    spec = minimal_spec()
+    for path, value in changes.items():
+        *groups, last = path.split(".")
+        group: Any = spec
+        for name in groups:
+            group = group.setdefault(name, {})
+        group[last] = value
+    assert validate_spec(run_object(spec)) == []
+    return SELMRunSpec.model_validate(spec)
+
+
+def gpus(count: int) -> Json:
+    return {"limits": {"nvidia.com/gpu": count}}
+
+
+UNBUILT: dict[str, tuple[Json, str]] = {
+    "another objective": ({"training.objective": {"type": "XPO"}}, "spec.training.objective.type"),
+    "the mean of the explored": ({"training.objective": {"explored": "Mean"}}, "spec.training.objective.explored"),
+    "another pairing rule": ({"scoring.pairing": {"rule": "MaxMax"}}, "spec.scoring.pairing.rule"),
+    "the reference as a second policy": ({"generation.policies": ["Current", "Reference"]}, "spec.generation.policies"),
+    "children removed by time": ({"retention.ttlSecondsAfterFinished": 60}, "spec.retention.ttlSecondsAfterFinished"),
+    "a pairwise ranker": (
+        {"scoring.scorers": [{"name": "a", "pairRM": {"uri": "hf://llm-blender/PairRM"}}]},
+        "spec.scoring.scorers[0].pairRM",
+    ),
+    "a judge": (
+        {"scoring.scorers": [{"name": "a", "judge": {"endpoint": "http://judge", "model": "m"}}]},
+        "spec.scoring.scorers[0].judge",
+    ),
+    "tests that are run": ({"scoring.scorers": [{"name": "a", "execution": {}}]}, "spec.scoring.scorers[0].execution"),
+}
+
+
+@pytest.mark.parametrize("sentence", UNBUILT)
+def test_not_built_yet(sentence: str) -> None:
+    changes, field = UNBUILT[sentence]
+    found = not_yet_supported(spec_with(changes))
+    assert [entry.field for entry in found] == [field]
+    assert "not built yet" in found[0].why
+
+
+BUILT: dict[str, Json] = {
+    "the minimal run": {},
+    "plain DPO": {"training.objective": {"type": "DPO"}},
+    "a reward model": {"scoring.scorers": [{"name": "a", "rewardModel": {"uri": "hf://org/model"}}]},
+    "tensor parallelism": {"generation.tensorParallelSize": 8},
+    "the queue": {"scheduling.queueName": "team"},
+    "only the best is kept": {"retention.artifacts": "KeepBest"},
+    "the initial model as reference": {"training.reference": "Initial"},
+    "a format": {"data.format": "Nectar"},
+    "an offline iteration": {"schedule": [{"iteration": 1, "pairs": "Offline"}]},
+}
+
+
+@pytest.mark.parametrize("sentence", BUILT)
+def test_built(sentence: str) -> None:
+    spec = spec_with(BUILT[sentence])
+    assert not_yet_supported(spec) == []
+    assert impossible(spec) == []
+
+
+IMPOSSIBLE: dict[str, tuple[Json, str, str]] = {
+    "a batch that the GPUs do not divide": (
+        {"training.resources": gpus(8), "training.batchSize": 12},
+        "spec.training.batchSize",
+        "1 nodes x 8 ranks = 8; found 12",
+    ),
+    "more ranks than GPUs": (
+        {"training.resources": gpus(2), "training.ranksPerNode": 4},
+        "spec.training.ranksPerNode",
+        "at most the GPUs in training.resources.limits, 2; found 4",
+    ),
+    "an engine over more GPUs than its pod has": (
+        {"generation.tensorParallelSize": 2, "generation.resources": gpus(1)},
+        "spec.generation.tensorParallelSize",
+        "generation.resources.limits, 1; found 2",
+    ),
+    "an engine over more GPUs than evaluation's pod has": (
+        {"generation.tensorParallelSize": 2, "generation.resources": gpus(2), "evaluation.resources": gpus(1)},
+        "spec.generation.tensorParallelSize",
+        "evaluation.resources.limits, 1; found 2",
+    ),
+    "selection by pairs that the data cannot have": (
+        {
+            "evaluation.selectBy": {"metric": "PreferenceAccuracy"},
+            "data.format": "Prompts",
+            "generation.samplesPerPrompt": 2,
+            "generation.temperature": 0.7,
+            "scoring.pairing": {"offline": "Exclude"},
+        },
+        "spec.evaluation.selectBy.metric",
+        "must be WinRate or MeanReward",
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", IMPOSSIBLE)
+def test_impossible(sentence: str) -> None:
+    changes, field, words = IMPOSSIBLE[sentence]
+    found = impossible(spec_with(changes))
+    assert [error.field for error in found] == [field]
+    assert words in found[0].message
+
+
+def test_ranks_of_a_pod_are_the_gpus_of_any_vendor_else_one() -> None:
+    def ranks(changes: Json) -> int:
+        return spec_with(changes).training.resolved_ranks_per_node
+
+    assert ranks({}) == 1
+    assert ranks({"training.resources": {"limits": {"cpu": "4"}}}) == 1
+    assert ranks({"training.resources": {"limits": {"amd.com/gpu": "8"}}}) == 8
+    assert ranks({"training.resources": gpus(8), "training.ranksPerNode": 2}) == 2
+
+
+def test_no_good_spec_of_the_table_is_impossible() -> None:
+    for case in cases():
+        if case["kind"] == "good":
+            assert impossible(SELMRunSpec.model_validate(case["spec"])) == [], case["name"]
