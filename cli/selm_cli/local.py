@@ -10,7 +10,7 @@ import typer
 import yaml
 from rich.console import Console
 
-from selm_cli import kubectl, report, watch
+from selm_cli import kubectl, local_env, report, watch
 from selm_cli.cluster import Cluster
 from selm_cli.errors import CliError
 
@@ -51,6 +51,18 @@ def status() -> None:
     from selm_local import daemons
 
     Console().print(str(daemons.status()), highlight=False)
+
+
+@app.command()
+def env() -> None:
+    """Print KUBECONFIG and the store's variables for a shell: eval "$(selm local env)"."""
+    from selm_local import daemons
+
+    try:
+        environment = {"KUBECONFIG": str(daemons.kubeconfig()), **daemons.store_environment()}
+    except daemons.LocalError as error:
+        raise CliError(str(error)) from error
+    typer.echo(local_env.exports(environment))
 
 
 @app.command()
