@@ -14,11 +14,13 @@ from support.lab import Json, Lab, phase_status
 
 pytestmark = pytest.mark.e2e
 
+UNCLIPPED = {"maxGradNorm": 1.0e5}
+
 
 @pytest.fixture(scope="module")
 def undisturbed(lab: Lab, inputs: dict[str, str]) -> Json:
     """A run that nothing disturbs, without reuse: what every killed one must equal."""
-    lab.apply(make_run("undisturbed", inputs, artifacts={"reuse": "None"}))
+    lab.apply(make_run("undisturbed", inputs, artifacts={"reuse": "None"}, training=UNCLIPPED))
     return lab.succeeded("undisturbed")
 
 
@@ -31,7 +33,7 @@ def assert_equal_results(lab: Lab, run: Json, other: Json) -> None:
 def test_a_killed_generating_shard_repeats_no_committed_chunk(
     lab: Lab, inputs: dict[str, str], undisturbed: Json
 ) -> None:
-    run = make_run("killed-shard", inputs, artifacts={"reuse": "None"})
+    run = make_run("killed-shard", inputs, artifacts={"reuse": "None"}, training=UNCLIPPED)
     lab.apply(with_fault(run, "Generation:chunk-committed:2:index=0"))
     ended = lab.succeeded("killed-shard")
     assert phase_status(ended, 1, "Generation")["attempts"] == 2
@@ -46,26 +48,28 @@ def test_a_killed_generating_shard_repeats_no_committed_chunk(
     assert_equal_results(lab, ended, undisturbed)
 
 
-@pytest.mark.parametrize(
-    "fault",
-    ["Training:step-done:1:index=0", "Training:step-done:2:index=1", "Training:before-commit:1:index=0"],
-    ids=["rank 0 after its first step", "rank 1 before the last step", "rank 0 before the commit"],
-)
+KILLED_RANKS = [
+    ("rank 0 after its first step", "Training:step-done:1:index=0"),
+    ("rank 1 before the last step", "Training:step-done:2:index=1"),
+    ("rank 0 before the commit", "Training:before-commit:1:index=0"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(KILLED_RANKS)), ids=[name for name, _ in KILLED_RANKS])
 def test_a_killed_rank_resumes_to_the_same_weights(
-    lab: Lab, inputs: dict[str, str], undisturbed: Json, fault: str
+    lab: Lab, inputs: dict[str, str], undisturbed: Json, case: int
 ) -> None:
-    name = "killed-" + fault.split(":")[1] + "-" + fault.split(":")[2] + fault[-1]
-    # Reuse finds the generation and the scores of the other runs here; training differs by nothing but the fault,
-    # so its own reuse is prevented by killing before any commit and by distinct uids of runs without reuse.
-    run = make_run(name, inputs, artifacts={"reuse": "None"}, training={"checkpoint": {"intervalSeconds": 1}})
-    lab.apply(with_fault(run, fault))
+    name = f"killed-rank-{case}"
+    # A bound on the gradient that is never reached, another one for each run: the same weights under another input
+    # digest, so that a run finds the others' responses and scores but not their trained model.
+    training = {"maxGradNorm": 1.0e5 + case, "checkpoint": {"intervalSeconds": 1}}
+    lab.apply(with_fault(make_run(name, inputs, training=training), KILLED_RANKS[case][1]))
     ended = lab.succeeded(name)
     assert phase_status(ended, 1, "Training")["attempts"] == 2
-    first = [r for r in lab.logs(f"{name}-i1-train-a1") if r["selm"] == "committed"]
-    assert not any("manifest" in record and record["manifest"] for record in first), "a rank finished alone"
-    assert (
-        lab.manifest(ended, 1, "Training")["contentDigest"] == lab.manifest(undisturbed, 1, "Training")["contentDigest"]
-    )
+    first = [record for record in lab.logs(f"{name}-i1-train-a1") if record["selm"] == "committed"]
+    assert not [record for record in first if record.get("manifest")], "a rank finished alone"
+    weights = lab.manifest(undisturbed, 1, "Training")["contentDigest"]
+    assert lab.manifest(ended, 1, "Training")["contentDigest"] == weights
 
 
 def test_a_killed_operator_goes_on_where_it_stopped(lab: Lab, inputs: dict[str, str]) -> None:
