@@ -249,6 +249,8 @@ class PhaseConfig(ContractModel):
     training: TrainingConfig
     evaluation: EvaluationConfig = EvaluationConfig()
     retention: Literal["KeepAll", "KeepBest", "KeepLast"] = "KeepAll"
+    offline_iterations: tuple[int, ...] = ()
+    """Iterations whose `pairs` is Offline by the schedule, so that Preparation can refuse data without pairs."""
 
     def manifest_of(self, phase: Phase, iteration: int) -> str | None:
         """The digest of a committed phase's manifest, or None where it was skipped or not yet done."""

@@ -41,7 +41,7 @@ class PhaseFolder:
         self.config = config
         self.input_digest = input_digest
         self.writer = writer
-        self._within = writer_path(writer)
+        self.within = writer_path(writer)
         self.place = phase_folder(config.run, config.phase, config.iteration)
         self.checkpoints = Checkpoints(store, config, self.place, writer, input_digest)
         self._reporter = reporter
@@ -108,7 +108,7 @@ class PhaseFolder:
             done = read_committed(self.store, place, ChunkManifest, self.input_digest)
             if done is not None:
                 return done
-            within = f"{self._within}/chunks/{chunk:05d}"
+            within = f"{self.within}/chunks/{chunk:05d}"
             entries = upload_files(self.store, self.place, within, files)
             manifest = ChunkManifest(
                 **self._identity(entries), rows=rows, metrics=dict(metrics or {}), facts=dict(facts or {}), chunk=chunk
@@ -170,7 +170,7 @@ class PhaseFolder:
             done = self.committed()
             if done is not None:
                 return done
-            entries = (*upload_files(self.store, self.place, self._within, files), *adopted)
+            entries = (*upload_files(self.store, self.place, self.within, files), *adopted)
             manifest = Manifest(
                 **self._identity(tuple(sorted(entries, key=lambda entry: entry.name))),
                 rows=rows,
@@ -196,7 +196,7 @@ class PhaseFolder:
         hit = self._hit()
         if hit is None:
             return None
-        entries = reuse.adopt_files(self.store, hit, self.place, self._within)
+        entries = reuse.adopt_files(self.store, hit, self.place, self.within)
         if entries is None:
             return self.committed()
         adopted = persistently(

@@ -39,6 +39,10 @@ class FileStore:
     def uri_of(self, key: str) -> str:
         return self._path(key).as_uri()
 
+    def local_path(self, key: str) -> Path:
+        """Where the object is on this machine."""
+        return self._path(key)
+
     def get(self, key: str) -> bytes:
         with self._errors(key):
             return self._path(key).read_bytes()

@@ -65,16 +65,18 @@ class RunReader:
 
     def fetch_file(self, manifest: Manifest, entry: FileEntry, path: Path) -> None:
         """Download and verify one file of a manifest into `path`."""
-        key = f"{phase_folder(self.run, manifest.phase, manifest.iteration)}/{entry.path}"
+        self.fetch_entry(phase_folder(self.run, manifest.phase, manifest.iteration), entry, path)
+
+    def fetch_entry(self, place: str, entry: FileEntry, path: Path) -> None:
+        """Download and verify one file below the phase's folder `place` into `path`."""
+        key = f"{place}/{entry.path}"
         for attempt in range(_READS_BEFORE_CORRUPT):
             try:
                 self.store.download(key, path, size=entry.size, sha256=entry.sha256)
                 return
             except NotFound as error:
                 raise InvalidInput(
-                    "MissingArtifact",
-                    f"{entry.name} of {manifest.phase} of iteration {manifest.iteration} "
-                    f"is not at {self.store.uri_of(key)}",
+                    "MissingArtifact", f"{entry.name} was committed, but is not at {self.store.uri_of(key)} any more"
                 ) from error
             except Corrupt as error:
                 # A connection that broke looks the same as damage at rest; the latter stays.

@@ -214,7 +214,7 @@ class S3Store:
             )
             for page in pages:
                 for found in page.get("Contents", ()):
-                    yield ObjectInfo(self._relative(found["Key"]), int(found["Size"]))
+                    yield ObjectInfo(self._relative(found["Key"]), int(found["Size"]), str(found.get("ETag", "")))
 
     def copy(self, source: str, target: str) -> None:
         transfer = TransferConfig(

@@ -24,6 +24,8 @@ class Corrupt(Exception):
 class ObjectInfo:
     key: str
     size: int
+    version: str = ""
+    """The server's own mark of this content (S3's ETag), where the listing has one: tells change, proves nothing."""
 
 
 class Store(Protocol):

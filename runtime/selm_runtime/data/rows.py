@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def held_out_rows(rows: int) -> int:
 def portion_ranges(rows: int, portions: int) -> list[range]:
     """Contiguous portions in the data's order, none dropped, sizes that differ by at most one."""
     bounds = [rows * i // portions for i in range(portions + 1)]
-    return [range(start, end) for start, end in zip(bounds, bounds[1:], strict=False)]
+    return [range(start, end) for start, end in pairwise(bounds)]
 
 
 def portion_rows(folder: PhaseFolder) -> list[dict[str, Any]]:

@@ -1,0 +1,154 @@
+"""Preparation: what can be refused is refused here, what can change is pinned, what is elsewhere is brought in."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from selm_runtime.artifacts.manifest import FileEntry
+from selm_runtime.artifacts.store import NotFound, Store
+from selm_runtime.contract import PhaseConfig
+from selm_runtime.data.rows import copy_rows, held_out_rows, portion_ranges
+from selm_runtime.data.tokens import encode_prompt, load_tokenizer
+from selm_runtime.errors import InvalidInput, TemporaryFailure
+from selm_runtime.inputs import HELD_OUT
+from selm_runtime.phase import PhaseContext
+from selm_runtime.prepare_checks import DataFacts, check_data, check_model
+from selm_runtime.prepare_data import Dataset, SplitRows, read_split, resolve_data
+from selm_runtime.prepare_models import Wanted, import_model, publish_import, read_config
+from selm_runtime.prepare_sources import resolve_model
+
+
+def run(ctx: PhaseContext) -> None:
+    """Commit `rows/portion-<n>.parquet`, `rows/held-out.parquet`, `model/*` and `scorers/<name>/*`.
+
+    The manifest's facts hold the pins, the rows of each portion and of the held-out set, and whether the data has
+    pairs. Raises InvalidInput for everything that no later attempt could mend.
+    """
+    started = time.monotonic()
+    check_split_names(ctx.config)
+    probe(ctx.store, f"{ctx.folder.place}/{ctx.folder.within}/probe")
+    sources = _resolve(ctx)
+    dataset = resolve_data(ctx)
+    train, held_out = _read_data(ctx, dataset)
+    data = dataset.facts()
+    files, facts, rows = _cut(ctx, train, held_out)
+    check_data(ctx.config, facts)
+    ctx.reporter.event("stage", name="data", seconds=round(time.monotonic() - started, 3), rows=rows)
+    imports = [import_model(ctx, wanted) for wanted in sources]
+    _check_policy(ctx, imports[0].local)
+    ctx.reporter.event("stage", name="models", seconds=round(time.monotonic() - started, 3))
+    adopted: list[FileEntry] = [entry for imported in imports for entry in imported.entries]
+    scorers = {imported.prefix.split("/")[1]: dict(imported.facts) for imported in imports[1:]}
+    manifest = ctx.folder.commit(
+        files,
+        rows=rows,
+        facts={
+            "model": dict(imports[0].facts),
+            "data": {**data, "format": facts.format},
+            "scorers": scorers,
+            "portions": list(facts.portions),
+            "heldOutRows": facts.held_out,
+            "hasOfflinePairs": facts.has_pairs,
+            "heldOutHasPairs": facts.held_out_has_pairs,
+        },
+        adopted=adopted,
+    )
+    for imported in imports:
+        publish_import(ctx, imported, manifest)
+
+
+def probe(store: Store, key: str) -> None:
+    """Write, read and delete one object: a missing bucket or refused credentials are known before a GPU is paid for."""
+    written = b"selm"
+    store.put(key, written)
+    try:
+        read = store.get(key)
+    except NotFound:
+        read = b""
+    if read != written:
+        raise TemporaryFailure(
+            "StoreUnavailable", f"spec.artifacts.uri: {store.uri_of(key)} was written, but reads back otherwise"
+        )
+    store.delete([key])
+
+
+def check_split_names(config: PhaseConfig) -> None:
+    """Raises InvalidInput where the rows for evaluation are those for training."""
+    held_out = config.data.held_out
+    if held_out is not None and held_out.split == config.data.split:
+        raise InvalidInput(
+            "InvalidSplit",
+            f"spec.data.heldOut.split: found {held_out.split!r}, the split that is trained on; allowed is another one, or "
+            "no heldOut, which holds back the split's last rows",
+        )
+
+
+def _resolve(ctx: PhaseContext) -> list[Wanted]:
+    """The model, then each reward model, found and pinned."""
+    config = ctx.config
+    source = resolve_model(config.model.uri, config.model.revision, config.artifacts, field="spec.model")
+    resolved = [
+        Wanted(source, "CausalLM", "model/", "spec.model", config.model.revision, config.model.trust_remote_code)
+    ]
+    for index, scorer in enumerate(config.scoring.scorers):
+        model = scorer.reward_model
+        if model is not None:
+            field = f"spec.scoring.scorers[{index}].rewardModel"
+            source = resolve_model(model.uri, model.revision, config.artifacts, field=field)
+            prefix = f"scorers/{scorer.name}/"
+            resolved.append(Wanted(source, "RewardModel", prefix, field, model.revision, model.trust_remote_code))
+    return resolved
+
+
+def _read_data(ctx: PhaseContext, dataset: Dataset) -> tuple[SplitRows, SplitRows | None]:
+    data = ctx.config.data
+    train = read_split(ctx, dataset, data.split, field="spec.data.split")
+    if data.held_out is None:
+        return train, None
+    held_out = read_split(
+        ctx,
+        dataset,
+        data.held_out.split,
+        field="spec.data.heldOut.split",
+        first=train.rows,  # row ids are unique over the run
+        limit=data.held_out.limit,
+    )
+    return train, held_out
+
+
+def _cut(ctx: PhaseContext, train: SplitRows, held_out: SplitRows | None) -> tuple[dict[str, Path], DataFacts, int]:
+    """The files of rows by logical name, what is known of them, and how many rows are for training."""
+    rows = train.rows if held_out is not None else train.rows - held_out_rows(train.rows)
+    files: dict[str, Path] = {}
+    ranges = portion_ranges(rows, ctx.config.data.portions)
+    for number, portion in enumerate(ranges, start=1):
+        path = ctx.scratch / f"portion-{number:04d}.parquet"
+        copy_rows(train.path, portion, path)
+        files[f"rows/portion-{number:04d}.parquet"] = path
+    held_out_path = ctx.scratch / "held-out.parquet"
+    if held_out is None:
+        copy_rows(train.path, range(rows, train.rows), held_out_path)
+    else:
+        held_out.path.rename(held_out_path)
+    files[HELD_OUT] = held_out_path
+    facts = DataFacts(
+        portions=[len(portion) for portion in ranges],
+        held_out=train.rows - rows if held_out is None else held_out.rows,
+        has_pairs=train.has_pairs,
+        held_out_has_pairs=train.has_pairs if held_out is None else held_out.has_pairs,
+        format=train.format,
+    )
+    return files, facts, rows
+
+
+def _check_policy(ctx: PhaseContext, local: Path) -> None:
+    """The model's lengths and its tokenizer, by encoding one conversation as every later phase does."""
+    check_model(ctx.config, read_config(local, "spec.model"))
+    tokenizer = load_tokenizer(local, trust_remote_code=ctx.config.model.trust_remote_code)
+    try:
+        ids = encode_prompt(tokenizer, [{"role": "user", "content": "Hello"}])
+    except Exception as error:  # the template is a program of the model's: whatever it raises is said
+        raise InvalidInput("NoChatTemplate", f"spec.model: its chat template fails: {error}") from error
+    if not ids:
+        raise InvalidInput("NoChatTemplate", "spec.model: its chat template makes an empty prompt")

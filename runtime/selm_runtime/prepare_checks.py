@@ -1,0 +1,110 @@
+"""What Preparation refuses before any other Job exists: pure functions of the config and what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from selm_runtime.contract import PhaseConfig
+from selm_runtime.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the checks know of the data."""
+
+    portions: Sequence[int]
+    """Rows of each."""
+    held_out: int
+    has_pairs: bool
+    held_out_has_pairs: bool
+    format: str
+
+
+def check_data(config: PhaseConfig, facts: DataFacts) -> None:
+    """Raises InvalidInput at the first impossible combination of spec and data."""
+    _check_held_out(config, facts)
+    _check_pairs(config, facts)
+    _check_sizes(config, facts)
+
+
+def check_model(config: PhaseConfig, model: Mapping[str, Any]) -> None:
+    """Raises InvalidInput where the lengths of the spec exceed the model's; `model` is its config.json."""
+    limit = model.get("max_position_embeddings")
+    if not isinstance(limit, int):
+        return
+    training, generation = config.training, config.generation
+    if training.max_length > limit:
+        raise InvalidInput(
+            "TooLong", f"spec.training.maxLength: found {training.max_length}, allowed is at most the model's {limit}"
+        )
+    asked = training.max_prompt_length + generation.max_tokens
+    if asked > limit:
+        raise InvalidInput(
+            "TooLong",
+            f"spec.generation.maxTokens: found {generation.max_tokens} beside spec.training.maxPromptLength "
+            f"{training.max_prompt_length}; allowed is at most the model's {limit} together",
+        )
+
+
+def _check_held_out(config: PhaseConfig, facts: DataFacts) -> None:
+    if facts.held_out == 0:
+        given = config.data.held_out
+        raise InvalidInput(
+            "NoHeldOutRows",
+            f"spec.data.heldOut.split: split {given.split!r} has no row; evaluation needs at least one"
+            if given
+            else "spec.data.heldOut: found none, and the split's rows are too few to hold back a tenth (at least 10 "
+            "rows); allowed is a split of its own",
+        )
+    select = config.evaluation.select_by
+    if select.metric == "PreferenceAccuracy" and not facts.held_out_has_pairs:
+        raise InvalidInput(
+            "NoOfflinePairs",
+            "spec.evaluation.selectBy.metric: found PreferenceAccuracy, but the held-out rows have no chosen and "
+            "rejected responses; allowed are MeanReward and WinRate",
+        )
+
+
+def _check_pairs(config: PhaseConfig, facts: DataFacts) -> None:
+    if facts.has_pairs:
+        return
+    if config.training.pairs == "Offline" or config.offline_iterations:
+        raise InvalidInput(
+            "NoOfflinePairs",
+            f"spec.schedule: found pairs Offline, but the data (format {facts.format}) has no chosen and rejected "
+            "responses; allowed is Online",
+        )
+    if config.scoring.pairing.offline == "Include":
+        raise InvalidInput(
+            "NoOfflinePairs",
+            f"spec.scoring.pairing.offline: found Include, but the data (format {facts.format}) has no chosen and "
+            "rejected responses; allowed is Exclude",
+        )
+
+
+def _check_sizes(config: PhaseConfig, facts: DataFacts) -> None:
+    smallest = min(facts.portions, default=0)
+    if smallest == 0:
+        raise InvalidInput(
+            "TooFewRows",
+            f"spec.data.portions: found {config.data.portions}, but the split has {sum(facts.portions)} rows for "
+            "training; allowed is at most one portion a row",
+        )
+    online = len(set(config.offline_iterations)) < config.iterations
+    for field, shards in (
+        ("spec.generation.shards", config.generation.shards),
+        ("spec.scoring.shards", config.scoring.shards),
+    ):
+        if online and shards > smallest:
+            raise InvalidInput(
+                "TooManyShards",
+                f"{field}: found {shards}, allowed is at most {smallest}, the prompts of the smallest portion",
+            )
+    if smallest < config.training.batch_size:
+        raise InvalidInput(
+            "TooFewPairs",
+            f"spec.training.batchSize: found {config.training.batch_size}, allowed is at most {smallest}, the rows of the "
+            "smallest portion: an iteration needs one whole batch of pairs",
+        )
