@@ -1,71 +1,55 @@
-"""Container logs in the CRI format: one line a record, `<time> <stream> <F|P> <text>`.
+"""Container logs: the plain output in one file, and beside it when which part of it was written.
 
-https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md
+`log` holds what the container wrote to stdout and stderr, line by line in the order of arrival. `log.times` has a
+line `<offset> <time>` for every batch: the bytes of `log` from that offset on were written at that time (RFC 3339).
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-PARTIAL_AT = 16384
-"""Bytes. A longer line is written in parts, tagged P but for the last."""
+from selm_local.state import utc_now
+
+LINE_LIMIT = 16384
+"""Bytes. An unfinished line is held back until it ends or is this long, so that the two streams do not mix in it."""
+
+
+def times_of(log: Path) -> Path:
+    return log.with_name(f"{log.name}.times")
 
 
 class LogWriter:
-    """Appends what a container writes, line by line, each with the time at which it was complete."""
+    """Appends what a container writes."""
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        self._log = os.open(path, flags, 0o600)
+        self._times = os.open(times_of(path), flags, 0o600)
+        self._offset = os.fstat(self._log).st_size
         self._rest: dict[str, bytes] = {"stdout": b"", "stderr": b""}
 
     def write(self, stream: str, data: bytes) -> None:
-        *lines, rest = (self._rest[stream] + data).split(b"\n")
-        stamp = _stamp()
-        records: list[bytes] = []
-        for line in lines:
-            while len(line) > PARTIAL_AT:
-                records.append(_record(stamp, stream, b"P", line[:PARTIAL_AT]))
-                line = line[PARTIAL_AT:]
-            records.append(_record(stamp, stream, b"F", line))
-        while len(rest) > PARTIAL_AT:
-            records.append(_record(stamp, stream, b"P", rest[:PARTIAL_AT]))
-            rest = rest[PARTIAL_AT:]
-        self._rest[stream] = rest
-        if records:
-            os.write(self._file, b"".join(records))
+        data = self._rest[stream] + data
+        end = data.rfind(b"\n") + 1
+        if len(data) - end > LINE_LIMIT:
+            end = len(data)
+        self._rest[stream] = data[end:]
+        self._append(data[:end])
 
     def close(self) -> None:
-        """Write lines that never got their end, without one (tag P), and close the file."""
-        for stream, rest in self._rest.items():
-            if rest:
-                os.write(self._file, _record(_stamp(), stream, b"P", rest))
-        os.close(self._file)
+        """Write lines that never got their end, and close the files."""
+        for rest in self._rest.values():
+            self._append(rest)
+        os.close(self._log)
+        os.close(self._times)
 
-
-@dataclass(frozen=True)
-class LogRecord:
-    """One record: `text` ends with a newline unless the line goes on in the next record."""
-
-    time: str
-    stream: str
-    text: bytes
-
-
-def parse_record(line: bytes) -> LogRecord | None:
-    """Read one line of a log file, without its newline; None where it is no record (a torn write)."""
-    parts = line.split(b" ", 3)
-    if len(parts) != 4 or parts[2] not in (b"F", b"P"):
-        return None
-    ending = b"\n" if parts[2] == b"F" else b""
-    return LogRecord(parts[0].decode("ascii", "replace"), parts[1].decode("ascii", "replace"), parts[3] + ending)
-
-
-def _record(stamp: bytes, stream: str, tag: bytes, text: bytes) -> bytes:
-    return b"%s %s %s %s\n" % (stamp, stream.encode(), tag, text)
-
-
-def _stamp() -> bytes:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z").encode()
+    def _append(self, data: bytes) -> None:
+        if not data:
+            return
+        # The time first: a part of the log without one would be taken for the batch before.
+        os.write(self._times, f"{self._offset} {utc_now()}\n".encode())
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._log, view) :]
+        self._offset += len(data)

@@ -27,7 +27,22 @@ _LOCKED = {
     os.ST_NODIRATIME: MS_NODIRATIME,
     os.ST_RELATIME: MS_RELATIME,
 }
-SYSTEM_FOLDERS = ("bin", "boot", "dev", "etc", "lib", "lib64", "media", "mnt", "opt", "run", "sbin", "srv", "usr", "var")
+SYSTEM_FOLDERS = (
+    "bin",
+    "boot",
+    "dev",
+    "etc",
+    "lib",
+    "lib64",
+    "media",
+    "mnt",
+    "opt",
+    "run",
+    "sbin",
+    "srv",
+    "usr",
+    "var",
+)
 SHARED_BELOW_SYSTEM = (Path("/var/tmp"), Path("/dev/shm"))
 # Terminals and block devices that no pod needs: some hundred mounts less when /dev is mirrored.
 _SKIPPED_DEVICES = ("tty", "vcs", "loop", "ram", "sd", "vd", "nvme", "dm-")

@@ -26,14 +26,13 @@ import selectors
 import signal
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from selm_local.node import mounts
 from selm_local.node.logfile import LogWriter
 from selm_local.processes import ProcessId, anonymous_memory, descendants
-from selm_local.state import read_json, write_json
+from selm_local.state import read_json, utc_now, write_json
 
 PR_SET_CHILD_SUBREAPER = 36
 MEMORY_CHECK_SECONDS = 1.0
@@ -51,7 +50,7 @@ class Supervisor:
         self.status: int | None = None
         self.kill_at: float | None = None
         self.out_of_memory = False
-        self.started_at = _now()
+        self.started_at = utc_now()
         self.selector = selectors.DefaultSelector()
         self.log = LogWriter(folder / "log")
 
@@ -61,10 +60,10 @@ class Supervisor:
         for end in (wakeup, written):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(written, warn_on_full_buffer=False)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGQUIT):
-            signal.signal(number, lambda *_: None)
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_IGN)
+        for obeyed in (signal.SIGCHLD, signal.SIGTERM, signal.SIGQUIT):
+            signal.signal(obeyed, lambda *_: None)
+        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(ignored, signal.SIG_IGN)
         self.selector.register(wakeup, selectors.EVENT_READ, "signals")
         error = self._start()
         if error is not None:
@@ -118,7 +117,14 @@ class Supervisor:
             null = os.open(os.devnull, os.O_RDONLY)
             for source, target in ((null, 0), (stdout, 1), (stderr, 2)):
                 os.dup2(source, target)
-            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGQUIT):
+            for number in (
+                signal.SIGINT,
+                signal.SIGHUP,
+                signal.SIGPIPE,
+                signal.SIGCHLD,
+                signal.SIGTERM,
+                signal.SIGQUIT,
+            ):
                 signal.signal(number, signal.SIG_DFL)
             signal.set_wakeup_fd(-1)
             _execute(spec["argv"], spec["env"])
@@ -214,7 +220,7 @@ class Supervisor:
                 "reason": reason,
                 "message": message,
                 "startedAt": self.started_at,
-                "finishedAt": _now(),
+                "finishedAt": utc_now(),
             },
         )
 
@@ -224,14 +230,14 @@ def _execute(argv: list[str], env: dict[str, str]) -> None:
     try:
         os.execvpe(argv[0], argv, env)
     except FileNotFoundError:
-        where = "no such file or directory" if "/" in argv[0] else f"executable file not found in PATH {env.get('PATH', '')}"
+        where = (
+            "no such file or directory"
+            if "/" in argv[0]
+            else f"executable file not found in PATH {env.get('PATH', '')}"
+        )
         raise FileNotFoundError(f'exec: "{argv[0]}": {where}') from None
     except OSError as error:
         raise OSError(f'exec: "{argv[0]}": {error.strerror}') from None
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def main(folder: Path) -> int:
