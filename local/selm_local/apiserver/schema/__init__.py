@@ -22,7 +22,8 @@ new ones where something changes. `FieldError.field` is the path exactly as Kube
     names.object_meta(metadata, *, generate_ok=True, old=None) -> list[FieldError]
 """
 
+from selm_local.apiserver.schema.admission.crd import default_crd, validate_crd
 from selm_local.apiserver.schema.custom import CustomSchema, admit
 from selm_local.apiserver.schema.errors import FieldError, in_message
 
-__all__ = ["CustomSchema", "FieldError", "admit", "in_message"]
+__all__ = ["CustomSchema", "FieldError", "admit", "default_crd", "in_message", "validate_crd"]

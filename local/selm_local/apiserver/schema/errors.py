@@ -50,8 +50,12 @@ class FieldError:
 
 
 def quoted(value: Any) -> str:
-    """`value` as Kubernetes prints a bad value: strings quoted, everything else compact JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """`value` as Kubernetes prints a bad value: strings quoted, everything else compact JSON as Go writes it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if isinstance(value, dict | list):
+        for char in "<>&":
+            text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
 
 
 def required(field: str, detail: str = "") -> FieldError:

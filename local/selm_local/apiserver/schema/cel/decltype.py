@@ -26,7 +26,8 @@ class DeclType:
     """A declared type.
 
     `max_elements`: the most characters, items or entries, 0 where that means nothing; `min_size`: bytes of its least
-    JSON, from which follows how often it can occur in a request.
+    JSON, from which follows how often it can occur in a request; `fields` by identifier, `hidden` by name: those that
+    no identifier can name, which are invisible to the rules above them but may have rules of their own.
     """
 
     kind: Kind
@@ -35,6 +36,7 @@ class DeclType:
     min_size: int = 1
     elem: DeclType | None = None
     fields: Mapping[str, DeclType] = field(default_factory=dict)
+    hidden: Mapping[str, DeclType] = field(default_factory=dict)
 
 
 _STRING_NODE: Final = Node(source={"type": "string"}, type="string")
@@ -106,6 +108,7 @@ def _map(node: Node) -> DeclType | None:
 
 def _object(node: Node) -> DeclType:
     fields: dict[str, DeclType] = {}
+    hidden: dict[str, DeclType] = {}
     min_size = 2
     for name, schema in node.properties.items():
         declared = declare(schema)
@@ -114,9 +117,11 @@ def _object(node: Node) -> DeclType:
         identifier = escape(name)
         if identifier is not None:
             fields[identifier] = declared
+        else:
+            hidden[name] = declared
         if name in node.required and schema.default is ABSENT:
             min_size += len(name) + declared.min_size + 4
-    return DeclType("object", node, min_size=min_size, fields=fields)
+    return DeclType("object", node, min_size=min_size, fields=fields, hidden=hidden)
 
 
 def _string(node: Node) -> DeclType:

@@ -100,6 +100,8 @@ class Messages:
             entry = message.field.add(name=identifier, number=number, json_name=f"f{number}")
             entry.label = _Field.LABEL_OPTIONAL
             self._field(message, entry, field)
+        for field in declared.hidden.values():
+            self._declare(field)
         return name
 
     def _field(self, message: Any, entry: Any, declared: DeclType) -> None:

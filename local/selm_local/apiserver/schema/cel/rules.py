@@ -14,7 +14,7 @@ from cel_expr_python import cel
 
 from selm_local.apiserver.schema import errors
 from selm_local.apiserver.schema.cel.compiler import CompiledRule, Compiler, Program
-from selm_local.apiserver.schema.cel.convert import Converter
+from selm_local.apiserver.schema.cel.convert import Converter, Unreadable
 from selm_local.apiserver.schema.cel.decltype import DeclType, declare
 from selm_local.apiserver.schema.cel.environments import OLD_SELF
 from selm_local.apiserver.schema.cel.escaping import escape
@@ -33,6 +33,7 @@ class RuleNode:
 
     node: Node
     rules: list[CompiledRule] = field(default_factory=list)
+    min_size: int = 1
     properties: dict[str, RuleNode] = field(default_factory=dict)
     additional: RuleNode | None = None
     items: RuleNode | None = None
@@ -42,20 +43,19 @@ class RuleSet:
     """All rules of a schema, compiled."""
 
     def __init__(self, root: Node) -> None:
+        """`root`: that of a custom resource, whose name rules may read."""
         declared = declare(root, resource=True)
-        if declared is None:
-            raise ValueError("the root of a schema must be an object")
-        self._compiler = Compiler(declared)
-        self._root = self._build(root, declared)
+        self._compiler = None if declared is None else Compiler(declared)
+        self.root = self._build(root, declared)
 
     def _build(self, node: Node, declared: DeclType | None) -> RuleNode | None:
         if declared is None:
             return None
-        built = RuleNode(node, self._compiler.rules(node, declared))
+        assert self._compiler is not None
+        built = RuleNode(node, self._compiler.rules(node, declared), declared.min_size)
         for name, schema in node.properties.items():
             identifier = escape(name)
-            # A name that CEL cannot say is invisible to the rules above it, not to its own.
-            below = declared.fields.get(identifier) if identifier is not None else None
+            below = declared.hidden.get(name) if identifier is None else declared.fields.get(identifier)
             under = self._build(schema, below)
             if under is not None:
                 built.properties[name] = under
@@ -68,14 +68,21 @@ class RuleSet:
 
     def validate(self, value: Json, old: Any = ABSENT) -> list[FieldError]:
         """Errors of the object `value`; rules with oldSelf run only where there is an `old` one to compare with."""
-        if self._root is None:
-            return []
+        return [] if self.root is None else self.validate_at(self.root, value, old)
+
+    def validate_at(self, rules: RuleNode, value: Json, old: Any = ABSENT) -> list[FieldError]:
+        """The same for a value of one of this set's nodes; paths begin at that node."""
+        assert self._compiler is not None
+        resource = rules is self.root
         converter, old_converter = Converter(), Converter()
-        converted = converter.convert(self._root.node, value, resource=True)
-        before = ABSENT if old is ABSENT else old_converter.convert(self._root.node, old, resource=True)
+        try:
+            converted = converter.convert(rules.node, value, resource=resource)
+            before = ABSENT if old is ABSENT else old_converter.convert(rules.node, old, resource=resource)
+        except Unreadable as problem:
+            return [errors.invalid(NO_FIELD, rules.node.type, str(problem))]
         run = _Run(self._compiler.env, converter.problems + old_converter.problems)
-        unchanged = _never if old is ABSENT else lambda: json_equal(value, old)
-        return list(run.node(self._root, value, old, converted, before, "", unchanged))
+        unchanged = _never if old is ABSENT else _equality(value, old)
+        return list(run.node(rules, value, old, converted, before, "", unchanged))
 
 
 def _never() -> bool:
