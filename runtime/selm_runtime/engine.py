@@ -113,7 +113,7 @@ class Engine:
         prepare_environment()
         from vllm import SamplingParams
         from vllm.engine.arg_utils import EngineArgs
-        from vllm.inputs import TokensPrompt
+        from vllm.inputs.engine import tokens_input
         from vllm.v1.engine.llm_engine import LLMEngine
 
         check_engine_args(settings.engine_args, [field.name for field in dataclasses.fields(EngineArgs)])
@@ -126,7 +126,7 @@ class Engine:
                 raise
             given = ", ".join(f"{FIELD}.{key}={value!r}" for key, value in settings.engine_args.items())
             raise InvalidInput("EngineArgsRefused", f"vLLM refuses its arguments ({given}): {error}") from error
-        self._prompt = TokensPrompt
+        self._tokens_input = tokens_input
         self._sampling_params = SamplingParams
         self._sampling = sampling
 
@@ -140,7 +140,7 @@ class Engine:
             seed=None if self._sampling.temperature == 0.0 else request.seed,
             detokenize=False,
         )
-        self._engine.add_request(request.key, self._prompt(prompt_token_ids=list(request.prompt_ids)), params)
+        self._engine.add_request(request.key, self._tokens_input(list(request.prompt_ids)), params)
 
     def step(self) -> list[Completion]:
         """Advances every running request by a token; the completions that became ready."""

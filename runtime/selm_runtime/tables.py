@@ -32,7 +32,9 @@ RESPONSES = pa.schema(
 
 CANDIDATE = pa.struct(
     [
-        pa.field("source", pa.string(), False),  # offline:chosen, offline:rejected, Current:<sample>, Reference:<sample>
+        pa.field(
+            "source", pa.string(), False
+        ),  # offline:chosen, offline:rejected, Current:<sample>, Reference:<sample>
         pa.field("text", pa.string(), False),
         pa.field("finish_reason", pa.string()),  # null for offline responses
         pa.field("score", pa.float64(), False),
@@ -55,3 +57,24 @@ PAIRS = pa.schema(
     ]
 )
 """Written by Scoring (by chunks): one row for each prompt that has a pair, read by Training and Evaluation."""
+
+HELD_OUT_REWARDS = pa.schema(
+    [
+        pa.field("row", pa.int64(), False),
+        pa.field("combined", pa.float64(), False),  # the weighted sum of all scorers
+        pa.field("scores", pa.map_(pa.string(), pa.float64()), False),  # by scorer's name
+    ]
+)
+"""Written by Evaluation: the scores of the held-out responses, in the order of its RESPONSES table."""
+
+HELD_OUT_LOG_PROBS = pa.schema(
+    [
+        pa.field("row", pa.int64(), False),
+        pa.field("response", pa.float64(), False),  # of the policy's own response, summed over its tokens, in nats
+        pa.field("response_base", pa.float64(), False),  # of the same response by the run's base model
+        pa.field("response_tokens", pa.int32(), False),
+        pa.field("chosen", pa.float64()),  # of the data's responses by the policy; null where the row has no pair
+        pa.field("rejected", pa.float64()),
+    ]
+)
+"""Written by Evaluation; the base's own (iteration 0) spares later iterations its passes over the data's pairs."""

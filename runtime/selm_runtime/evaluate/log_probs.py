@@ -1,0 +1,112 @@
+"""Which responses' log-probs Evaluation needs, of which models, and what they say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from selm_runtime.artifacts.manifest import Manifest
+from selm_runtime.contract import Phase
+from selm_runtime.data.tokens import Tokenizer, encode_response, truncate
+from selm_runtime.evaluate.forward import LogProbSums, Passage, first_sums, log_prob_sums
+from selm_runtime.evaluate.measures import HeldOutLogProbs, mean_log_ratio
+from selm_runtime.phase import PhaseContext
+
+EXPLORED_ROWS = 512
+"""Of an iteration's pairs the explored log-ratio takes the first so many: a mean, not a second pass over all data."""
+
+
+def measure_log_probs(
+    ctx: PhaseContext,
+    preparation: Manifest,
+    policy: Path,
+    tokenizer: Tokenizer,
+    rows: Sequence[Mapping[str, Any]],
+    responses: pa.Table,
+) -> tuple[list[HeldOutLogProbs], float | None]:
+    """The held-out rows' log-probs in the rows' order, and the explored log-ratio (None without explored responses).
+
+    Each model is loaded once and freed before the next: the policy, the base, and the iteration's reference where
+    that is neither.
+    """
+    held_out = [
+        _held_out_passage(ctx, tokenizer, row, given) for row, given in zip(rows, responses.to_pylist(), strict=True)
+    ]
+    explored = _explored_passages(ctx)
+    ours, ours_explored = _run(ctx, "policy", policy, [held_out, explored])
+    base_responses = {row: sums[:1] for row, sums in ours.items()}
+    reference: LogProbSums = {}
+    if ctx.config.iteration:
+        own = [Passage(passage.row, passage.prompt, passage.responses[:1]) for passage in held_out]
+        from_base = _reference_iteration(ctx) == 0
+        base = ctx.cache.model(preparation)
+        base_responses, reference = _run(ctx, "base", base, [own, explored if from_base else []])
+        if explored and not from_base:
+            manifest = ctx.folder.manifest(Phase.TRAINING, _reference_iteration(ctx))
+            (reference,) = _run(ctx, "reference", ctx.cache.model(manifest), [explored])
+    measured = [
+        HeldOutLogProbs(
+            row=passage.row,
+            response=ours[passage.row][0],
+            response_base=base_responses[passage.row][0],
+            response_tokens=len(passage.responses[0]),
+            chosen=ours[passage.row][1] if len(passage.responses) == 3 else None,
+            rejected=ours[passage.row][2] if len(passage.responses) == 3 else None,
+        )
+        for passage in held_out
+    ]
+    return measured, mean_log_ratio(first_sums(ours_explored), first_sums(reference))
+
+
+def _run(ctx: PhaseContext, name: str, model: Path, groups: Sequence[Sequence[Passage]]) -> list[LogProbSums]:
+    started = time.monotonic()
+
+    def between(done: int, total: int) -> None:
+        ctx.stop.check()
+        ctx.reporter.progress(done=done, total=total, unit="rows")
+
+    sums = log_prob_sums(model, groups, ctx.config, between)
+    ctx.reporter.event("stage", name=f"log-probs-{name}", seconds=round(time.monotonic() - started, 3))
+    return sums
+
+
+def _reference_iteration(ctx: PhaseContext) -> int:
+    """Of the model that this iteration was trained against; 0 is the base."""
+    return ctx.config.iteration - 1 if ctx.config.training.reference == "Previous" else 0
+
+
+def _held_out_passage(
+    ctx: PhaseContext, tokenizer: Tokenizer, row: Mapping[str, Any], response: Mapping[str, Any]
+) -> Passage:
+    """The policy's own response, then the data's chosen and rejected where the row has both."""
+    responses = [response["response_ids"]]
+    if row["chosen"] is not None and row["rejected"] is not None:
+        responses += [encode_response(tokenizer, row[side]) for side in ("chosen", "rejected")]
+    return _passage(ctx, row["row"], response["prompt_ids"], responses)
+
+
+def _passage(ctx: PhaseContext, row: int, prompt: Sequence[int], responses: Sequence[Sequence[int]]) -> Passage:
+    """Cut as Training cuts."""
+    cut_prompt, cut = truncate(prompt, responses, ctx.config.training)
+    return Passage(row, tuple(cut_prompt), tuple(tuple(response) for response in cut))
+
+
+def _explored_passages(ctx: PhaseContext) -> list[Passage]:
+    """The explored responses of the iteration's pairs; none where Scoring was skipped."""
+    iteration = ctx.config.iteration
+    if not iteration or ctx.config.manifest_of(Phase.SCORING, iteration) is None:
+        return []
+    scoring = ctx.folder.manifest(Phase.SCORING, iteration)
+    passages: list[Passage] = []
+    for entry in sorted(scoring.under("chunks/"), key=lambda entry: entry.name):
+        if len(passages) >= EXPLORED_ROWS:
+            break
+        table = ctx.folder.read_table(scoring, entry.name).select(["row", "prompt_ids", "explored_ids"])
+        passages += [
+            _passage(ctx, pair["row"], pair["prompt_ids"], [pair["explored_ids"]]) for pair in table.to_pylist()
+        ]
+    return passages[:EXPLORED_ROWS]

@@ -1,0 +1,99 @@
+"""What Evaluation reports, from scores and summed log-probs: pure functions.
+
+Notation: log π(y|x) is summed over the response's tokens, its end-of-sequence token included. π is the policy under
+evaluation, π₀ the run's base, π_ref the reference that the iteration was trained against.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from selm_runtime.evaluate.statistics import estimate, paired_gain, win_rate
+
+
+@dataclass(frozen=True)
+class HeldOutLogProbs:
+    """Summed log-probs of one held-out row, as in the table HELD_OUT_LOG_PROBS."""
+
+    row: int
+    response: float
+    response_base: float
+    response_tokens: int
+    chosen: float | None
+    rejected: float | None
+
+
+@dataclass(frozen=True)
+class RewardFigures:
+    """One scorer's figures of one iteration, all over the same held-out prompts in the same order."""
+
+    mean_reward: float
+    mean_reward_half_width: float
+    gain: float
+    gain_half_width: float
+    win_rate_base: float
+    win_rate_previous: float
+
+
+def reward_figures(
+    scores: Sequence[float], base: Sequence[float] | None, previous: Sequence[float] | None
+) -> RewardFigures:
+    """Mean reward with its 95 % interval, paired gain over the base, and win rates (ties half).
+
+    Without `base` the scores are the base's own: gain 0 and win rates 0.5 by definition.
+    """
+    mean = estimate(scores)
+    gain = paired_gain(scores, scores if base is None else base)
+    return RewardFigures(
+        mean_reward=mean.mean,
+        mean_reward_half_width=mean.half_width,
+        gain=gain.mean,
+        gain_half_width=gain.half_width,
+        win_rate_base=0.5 if base is None else win_rate(scores, base),
+        win_rate_previous=0.5 if previous is None else win_rate(scores, previous),
+    )
+
+
+def preference_accuracy(policy: Sequence[HeldOutLogProbs], base: Mapping[int, HeldOutLogProbs] | None) -> float | None:
+    """The share of the data's held-out pairs that the policy prefers as the data does; a tie counts half.
+
+    An iteration prefers by its implicit reward (Rafailov et al. 2023, section 4): right where
+    log π(y_w)/π₀(y_w) > log π(y_l)/π₀(y_l). The base has no implicit reward against itself; for it (`base` is None)
+    the log-probs themselves are compared: log π₀(y_w) > log π₀(y_l). None where no row has a pair.
+    """
+    points: list[float] = []
+    for held in policy:
+        if held.chosen is None or held.rejected is None:
+            continue
+        margin = held.chosen - held.rejected
+        if base is not None:
+            start = base[held.row]
+            if start.chosen is None or start.rejected is None:
+                raise ValueError(f"row {held.row} has a pair now and had none when the base was evaluated")
+            margin -= start.chosen - start.rejected
+        points.append(1.0 if margin > 0 else 0.5 if margin == 0 else 0.0)
+    return math.fsum(points) / len(points) if points else None
+
+
+def divergence(policy: Sequence[HeldOutLogProbs]) -> tuple[float, float]:
+    """KL(π‖π₀) in nats, a response and a token: estimated on the policy's own held-out responses.
+
+    The mean over prompts of log π(y|x) − log π₀(y|x), which is unbiased for y ~ π (temperature 1, nothing cut), and
+    the same sum over all responses divided by all their tokens. At other temperatures it is the mean log-ratio of
+    responses drawn as generation draws them, which orders policies alike but is no divergence in the strict sense.
+    """
+    ratios = [held.response - held.response_base for held in policy]
+    total = math.fsum(ratios)
+    return total / len(ratios), total / sum(held.response_tokens for held in policy)
+
+
+def mean_log_ratio(policy: Mapping[int, float], reference: Mapping[int, float]) -> float | None:
+    """The mean over rows of log π(y) − log π_ref(y): of the explored responses, what the optimism term pushes down.
+
+    Both by row id, over the same rows. None for no rows; raises KeyError where the reference lacks a row.
+    """
+    if not policy:
+        return None
+    return math.fsum(value - reference[row] for row, value in policy.items()) / len(policy)

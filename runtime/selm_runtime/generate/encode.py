@@ -1,0 +1,23 @@
+"""Between messages and token ids: the prompt's side and the response's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from selm_runtime.contract import TrainingConfig
+from selm_runtime.data.tokens import Tokenizer, encode_prompt, truncate_prompt
+from selm_runtime.generate.requests import Prompt
+from selm_runtime.generate.responses import ChunkResponses
+
+
+def encode_rows(tokenizer: Tokenizer, rows: Sequence[Mapping[str, Any]], training: TrainingConfig) -> list[Prompt]:
+    """Rows of a PROMPTS table as prompts, cut as Training cuts them: the policy is asked what it is trained on."""
+    return [
+        Prompt(row["row"], tuple(truncate_prompt(encode_prompt(tokenizer, row["prompt"]), training))) for row in rows
+    ]
+
+
+def decode(tokenizer: Tokenizer, responses: ChunkResponses) -> list[str]:
+    """The responses' texts without special tokens, in the plan's order."""
+    return list(tokenizer.batch_decode([list(done.ids) for done in responses.completions], skip_special_tokens=True))

@@ -1,0 +1,96 @@
+"""One shard of Scoring: Generation's chunks that are its own and not committed yet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from selm_runtime.artifacts.chunks import chunk_ranges, chunks_of_shard
+from selm_runtime.artifacts.compose import chunk_name
+from selm_runtime.artifacts.manifest import Manifest
+from selm_runtime.contract import Phase
+from selm_runtime.data.rows import portion_rows
+from selm_runtime.data.tokens import Tokenizer, encode_response, load_tokenizer
+from selm_runtime.phase import PhaseContext
+from selm_runtime.score.candidates import EncodeResponse, PromptCandidates, gather
+from selm_runtime.score.interface import WeightedScorer
+from selm_runtime.score.pairs import count_pairs, pair_prompts, pairs_table, summarise
+from selm_runtime.score.scorers import build_scorers, close_all, score_all
+
+Row = Mapping[str, Any]
+WEIGHT_FILES = (".safetensors", ".safetensors.index.json")
+
+
+def run_shard(ctx: PhaseContext) -> None:
+    """Scores what is missing of this shard's chunks, then composes the phase if all shards' chunks are there."""
+    rows = portion_rows(ctx.folder)
+    ranges = chunk_ranges(len(rows))
+    committed = ctx.folder.chunks()
+    mine = chunks_of_shard(len(ranges), ctx.index, ctx.config.scoring.shards)
+    todo = [chunk for chunk in mine if chunk not in committed]
+    if todo:
+        _score(ctx, {chunk: [rows[i] for i in ranges[chunk]] for chunk in todo})
+    ctx.folder.compose(len(ranges), summarise)
+
+
+def _score(ctx: PhaseContext, rows: Mapping[int, Sequence[Row]]) -> None:
+    started = time.monotonic()
+    preparation = ctx.folder.manifest(Phase.PREPARATION, 0)
+    generation = ctx.folder.manifest(Phase.GENERATION, ctx.config.iteration)
+    offline = ctx.config.scoring.pairing.offline == "Include"
+    tokenizer = base_tokenizer(ctx, preparation) if offline else None
+    encode: EncodeResponse | None = None if tokenizer is None else (lambda text: encode_response(tokenizer, text))
+    scorers = run_scorers(ctx, preparation)
+    ctx.reporter.event("stage", name="scorers", seconds=round(time.monotonic() - started, 3))
+    total, done, reward = sum(map(len, rows.values())), 0, 0.0
+    try:
+        for chunk, its_rows in rows.items():
+            ctx.stop.check()
+            responses = ctx.folder.read_table(generation, chunk_name(chunk, "responses.parquet")).to_pylist()
+            reward += _commit(ctx, chunk, gather_chunk(its_rows, responses, encode), scorers)
+            done += len(its_rows)
+            ctx.reporter.progress(done=done, total=total, unit="prompts", reward=round(reward / done, 4))
+    finally:
+        close_all(scorers)
+
+
+def run_scorers(ctx: PhaseContext, preparation: Manifest) -> list[WeightedScorer]:
+    """The run's scorers, reward models from Preparation's imports."""
+    return build_scorers(ctx.config.scoring, lambda name: ctx.cache.model(preparation, f"scorers/{name}/"))
+
+
+def base_tokenizer(ctx: PhaseContext, preparation: Manifest) -> Tokenizer:
+    """The tokenizer, the same in every iteration, without the weights that lie beside it."""
+    folder = ctx.scratch / "tokenizer"
+    for entry in preparation.under("model/"):
+        if not entry.name.endswith(WEIGHT_FILES):
+            ctx.folder.fetch(preparation, entry.name, folder)
+    return load_tokenizer(folder, trust_remote_code=ctx.config.model.trust_remote_code)
+
+
+def gather_chunk(
+    rows: Sequence[Row], responses: Sequence[Row], encode_offline: EncodeResponse | None
+) -> list[PromptCandidates]:
+    """The candidates of a chunk's rows, in the rows' order; the data's own with `encode_offline`."""
+    of_row: dict[int, list[Row]] = {row["row"]: [] for row in rows}
+    for response in responses:
+        of_row[response["row"]].append(response)
+    return [gather(row, of_row[row["row"]], encode_offline) for row in rows]
+
+
+def _commit(
+    ctx: PhaseContext, chunk: int, prompts: Sequence[PromptCandidates], scorers: Sequence[WeightedScorer]
+) -> float:
+    """Scores, pairs and commits one chunk; the sum over prompts of the generated candidates' mean score."""
+    scores = score_all(scorers, [scorable for prompt in prompts for scorable in prompt.scorables]).combined
+    paired = pair_prompts(prompts, scores, ctx.config.scoring.pairing)
+    table = pairs_table(paired)
+    path = ctx.scratch / f"pairs-{chunk:05d}.parquet"
+    pq.write_table(table, path)
+    counts = count_pairs(paired)
+    ctx.folder.commit_chunk(chunk, {"pairs.parquet": path}, rows=len(table), metrics=counts)
+    path.unlink()
+    return counts["generatedReward"] / counts["generated"] * len(prompts)

@@ -1,0 +1,58 @@
+"""An engine without a model: what it answers is a function of prompt and seed, and it counts what it was asked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from selm_runtime.engine import Completion, Request
+
+
+class FakeEngine:
+    """Every request needs as many steps as its response has tokens; at most `slots` run at once."""
+
+    def __init__(self, *, slots: int = 4, eos: int = 2, on_step: Callable[[], None] | None = None) -> None:
+        self.asked: list[Request] = []
+        self.forgotten = 0
+        self.most_unfinished = 0
+        self.closed = False
+        self._slots = slots
+        self._eos = eos
+        self._on_step = on_step
+        self._running: dict[str, tuple[Request, int]] = {}
+
+    def submit(self, request: Request) -> None:
+        assert request.key not in self._running
+        self.asked.append(request)
+        self._running[request.key] = (request, len(self.answer(request)))
+        self.most_unfinished = max(self.most_unfinished, len(self._running))
+
+    def step(self) -> list[Completion]:
+        if self._on_step is not None:
+            self._on_step()
+        done = []
+        for key in list(self._running)[: self._slots]:
+            request, left = self._running[key]
+            self._running[key] = (request, left - 1)
+            if left == 1:
+                del self._running[key]
+                ids = self.answer(request)
+                done.append(Completion(key, tuple(ids), "stop" if ids[-1] == self._eos else "length"))
+        return done
+
+    @property
+    def unfinished(self) -> int:
+        return len(self._running)
+
+    def forget(self) -> None:
+        assert not self._running
+        self.forgotten += 1
+
+    def close(self) -> None:
+        self.closed = True
+
+    def answer(self, request: Request) -> Sequence[int]:
+        """Two to nine tokens of the tiny tokenizer's bytes; most end with EOS, a few are cut."""
+        digest = hashlib.sha256(f"{list(request.prompt_ids)} {request.seed}".encode()).digest()
+        ids = [10 + value % 200 for value in digest[1 : 2 + digest[0] % 8]]
+        return ids if digest[0] % 5 == 0 else [*ids, self._eos]

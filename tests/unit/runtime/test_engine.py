@@ -1,0 +1,171 @@
+"""The wrapper of vLLM on a real engine with a tiny model: one engine serves the whole module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from selm_runtime.contract import Phase
+from selm_runtime.engine import (
+    Completion,
+    Engine,
+    EngineSettings,
+    Request,
+    Sampling,
+    check_context,
+    check_engine_args,
+    stop_token_ids,
+)
+from selm_runtime.errors import InvalidInput, TemporaryFailure
+from selm_runtime.generate import shard
+from support.phase_world import PhaseWorld
+from support.tiny_model import make_tiny_model, preference_rows
+
+PROMPT_TOKENS, NEW_TOKENS = 128, 12
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def engine(model: Path) -> Iterator[Engine]:
+    settings = EngineSettings(model, PROMPT_TOKENS, NEW_TOKENS, engine_args={"max_num_seqs": 16})
+    made = Engine(settings, Sampling(0.8, 1.0, NEW_TOKENS, stop_token_ids(model, 2)))
+    yield made
+    made.close()
+
+
+def drain(engine: Engine, requests: list[Request]) -> dict[str, Completion]:
+    for request in requests:
+        engine.submit(request)
+    done: dict[str, Completion] = {}
+    while engine.unfinished:
+        done |= {completion.key: completion for completion in engine.step()}
+    return done
+
+
+def test_token_ids_come_out_with_their_stop_token(engine: Engine) -> None:
+    done = drain(engine, [Request(f"a{i}", [1, 3, 70 + i, 4], i) for i in range(32)])
+    assert len(done) == 32
+    for completion in done.values():
+        assert 1 <= len(completion.ids) <= NEW_TOKENS
+        assert (completion.finish_reason == "stop") == (completion.ids[-1] == 2)
+        assert 2 not in completion.ids[:-1]
+        assert completion.finish_reason == "stop" or len(completion.ids) == NEW_TOKENS
+
+
+def test_a_seed_decides_what_is_sampled(engine: Engine) -> None:
+    requests = [Request(f"b{i}", [1, 3, 80, 4], seed) for i, seed in enumerate((5, 5, 6, 2**63 - 1))]
+    engine.forget()
+    once = drain(engine, requests)
+    engine.forget()
+    again = drain(engine, requests)
+    assert once == again
+    assert once["b0"].ids == once["b1"].ids != once["b2"].ids
+
+
+def test_generation_survives_a_kill_at_a_chunk_boundary_token_by_token(
+    engine: Engine, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three ways to the same phase: undisturbed, by two shards, and stopped after its first chunk and resumed."""
+    monkeypatch.setenv("SELM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(shard, "start_engine", lambda *_: _Kept(engine))
+    digests = []
+    for name, shards in (("undisturbed", 1), ("sharded", 2), ("stopped", 1)):
+        (tmp_path / name).mkdir()
+        world = PhaseWorld(tmp_path / name, generation={"maxTokens": NEW_TOKENS, "shards": shards})
+        world.prepare(model, preference_rows(20), preference_rows(2, seed=1))
+        if name == "stopped":
+            _stop_after_first_chunk(world, monkeypatch)
+        for index in reversed(range(shards)):
+            with world.context(Phase.GENERATION, 1, index) as ctx:
+                shard.run_shard(ctx)
+        with world.context(Phase.GENERATION, 1) as ctx:
+            manifest = ctx.folder.committed()
+        assert manifest is not None
+        digests.append(manifest.content_digest)
+        calls = sorted((call["chunk"], call["requests"]) for call in world.events("engine-call"))
+        assert calls == [(0, 16), (1, 16), (2, 8)]
+    assert len(set(digests)) == 1
+
+
+class _Kept:
+    """The shared engine, which a shard must not close."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.submit, self.step, self.forget = engine.submit, engine.step, engine.forget
+        self._engine = engine
+
+    @property
+    def unfinished(self) -> int:
+        return self._engine.unfinished
+
+    def close(self) -> None:
+        pass
+
+
+def _stop_after_first_chunk(world: PhaseWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    with world.context(Phase.GENERATION, 1) as ctx:
+        commit = ctx.folder.commit_chunk
+
+        def commit_and_stop(chunk: int, *args: object, **kwargs: object) -> object:
+            done = commit(chunk, *args, **kwargs)  # type: ignore[arg-type]
+            ctx.stop.request()
+            return done
+
+        monkeypatch.setattr(ctx.folder, "commit_chunk", commit_and_stop)
+        with pytest.raises(TemporaryFailure):
+            shard.run_shard(ctx)
+
+
+def test_vllm_has_every_reserved_argument() -> None:
+    """A renamed argument would no longer be refused: the list follows vLLM's."""
+    import dataclasses
+
+    from vllm.engine.arg_utils import EngineArgs
+
+    from selm_runtime.engine import RESERVED
+
+    assert set(RESERVED) <= {field.name for field in dataclasses.fields(EngineArgs)}
+
+
+ARGUMENTS = {
+    "an argument that vLLM does not have": (
+        {"gpu_memory_utilisation": 0.9},
+        r"spec\.generation\.engineArgs\.gpu_memory_utilisation: .*near to it: gpu_memory_utilization",
+    ),
+    "one that is decided elsewhere": (
+        {"tensor_parallel_size": 2},
+        r"engineArgs\.tensor_parallel_size: .*decided by spec\.generation\.tensorParallelSize",
+    ),
+    "an inner one": ({"_api_process_count": 2}, r"engineArgs\._api_process_count: vLLM has no such"),
+}
+
+
+@pytest.mark.parametrize("case", ARGUMENTS)
+def test_engine_arguments_are_refused_by_name(case: str) -> None:
+    arguments, message = ARGUMENTS[case]
+    known = ["gpu_memory_utilization", "tensor_parallel_size", "_api_process_count", "max_num_seqs"]
+    check_engine_args({"max_num_seqs": 4}, known)
+    with pytest.raises(InvalidInput, match=message):
+        check_engine_args(arguments, known)
+
+
+def test_prompt_and_response_must_fit_the_models_context(model: Path) -> None:
+    check_context(EngineSettings(model, 500, 12))
+    with pytest.raises(InvalidInput, match=r"maxPromptLength \(500\) and spec\.generation\.maxTokens \(13\) make 513"):
+        check_context(EngineSettings(model, 500, 13))
+
+
+def test_stop_tokens_are_those_of_the_generation_config_and_the_tokenizers_eos(tmp_path: Path) -> None:
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [7, 9]}')
+    assert stop_token_ids(tmp_path, 2) == (2, 7, 9)
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": 7}')
+    assert stop_token_ids(tmp_path, None) == (7,)
+    (tmp_path / "generation_config.json").unlink()
+    with pytest.raises(InvalidInput, match=r"spec\.model\.uri"):
+        stop_token_ids(tmp_path, None)
