@@ -1,0 +1,199 @@
+"""Scoring by chunks: scorers, their sum, pairs, and what is counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from selm_runtime.artifacts.manifest import Manifest
+from selm_runtime.contract import Phase, RuleConfig, ScorerConfig, ScoringConfig
+from selm_runtime.errors import InvalidInput
+from selm_runtime.score import shard
+from selm_runtime.score.candidates import gather
+from selm_runtime.score.interface import Scorable
+from selm_runtime.score.reward_model import RewardModelScorer, check_labels, token_batches
+from selm_runtime.score.scorers import build_scorers, score_all
+from selm_runtime.tables import RESPONSES
+from support.phase_world import PhaseWorld
+from support.tiny_model import make_tiny_model, make_tiny_reward_model, preference_rows
+
+ROWS = 10
+TEXTS = ("a b c d", "a b", "")
+"""Of the samples 0, 1, 2 of every row: 4, 2 and 0 words."""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_reward_model(tmp_path_factory.mktemp("reward"))
+
+
+@pytest.fixture(autouse=True)
+def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SELM_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def new_world(root: Path, model: Path, **settings: object) -> PhaseWorld:
+    """With a Generation of three samples a row, two chunks."""
+    root.mkdir()
+    world = PhaseWorld(root, **settings)  # type: ignore[arg-type]
+    world.prepare(model, preference_rows(ROWS))
+    with world.context(Phase.GENERATION, 1) as ctx:
+        for chunk, rows in ((0, range(8)), (1, range(8, ROWS))):
+            records = [
+                {
+                    "row": row,
+                    "policy": "Current",
+                    "sample": sample,
+                    "prompt_ids": [1, 3, row],
+                    "response_ids": [20 + sample, 2],
+                    "text": text,
+                    "finish_reason": "stop",
+                }
+                for row in rows
+                for sample, text in enumerate(TEXTS)
+            ]
+            path = ctx.scratch / "responses.parquet"
+            pq.write_table(pa.Table.from_pylist(records, schema=RESPONSES), path)
+            ctx.folder.commit_chunk(chunk, {"responses.parquet": path}, rows=len(records))
+        world.record(ctx.folder.compose(2))
+    return world
+
+
+def score(world: PhaseWorld, index: int = 0, **settings: object) -> None:
+    with world.context(Phase.SCORING, 1, index, **settings) as ctx:
+        shard.run_shard(ctx)
+
+
+def scored(world: PhaseWorld) -> tuple[Manifest, list[dict[str, object]]]:
+    with world.context(Phase.SCORING, 1) as ctx:
+        manifest = ctx.folder.committed()
+        assert manifest is not None
+        names = sorted(entry.name for entry in manifest.files)
+        return manifest, [row for name in names for row in ctx.folder.read_table(manifest, name).to_pylist()]
+
+
+def test_without_the_offline_pair_the_samples_compete(tmp_path: Path, model: Path) -> None:
+    world = new_world(tmp_path / "w", model, scoring={"pairing": {"offline": "Exclude"}})
+    score(world)
+    manifest, pairs = scored(world)
+    assert [pair["row"] for pair in pairs] == list(range(ROWS))
+    for pair in pairs:
+        assert (pair["chosen_source"], pair["rejected_source"]) == ("Current:0", "Current:2")
+        assert (pair["chosen_ids"], pair["rejected_ids"], pair["explored_ids"]) == ([20, 2], [22, 2], [20, 2])
+        assert [candidate["score"] for candidate in pair["candidates"]] == [1.0, 0.5, 0.0]
+    assert manifest.rows == ROWS
+    assert manifest.metrics == {
+        "pairs": 10,
+        "dropped": 0,
+        "tied": 0,
+        "meanReward": pytest.approx(0.5),
+        "generatedChosenRate": 1.0,
+        "generatedRejectedRate": 1.0,
+        "meanMargin": 1.0,
+    }
+    assert manifest.facts["sums"]["emptyCandidates"] == 10
+
+
+def test_with_it_the_datas_responses_are_candidates_encoded_with_one_eos(tmp_path: Path, model: Path) -> None:
+    rules = [{"type": "Regex", "pattern": "^Thank you"}, {"type": "Length", "target": 100.0}]
+    world = new_world(tmp_path / "w", model, scoring={"scorers": [{"name": "thanks", "rules": rules}]})
+    score(world)
+    manifest, pairs = scored(world)
+    for pair in pairs:
+        assert (pair["chosen_source"], pair["rejected_source"]) == ("offline:chosen", "Current:2")
+        assert pair["chosen_ids"][-1] == 2
+        assert pair["chosen_ids"].count(2) == 1
+        assert [candidate["finish_reason"] for candidate in pair["candidates"]] == ["stop"] * 3 + [None] * 2
+    assert manifest.metrics["generatedChosenRate"] == 0.0
+    assert manifest.metrics["generatedRejectedRate"] == 1.0
+
+
+def test_any_number_of_shards_makes_the_same_phase(tmp_path: Path, model: Path) -> None:
+    digests = []
+    for shards in (1, 2):
+        world = new_world(tmp_path / f"w{shards}", model, scoring={"shards": shards})
+        for index in range(shards):
+            score(world, index)
+        digests.append(scored(world)[0].content_digest)
+    assert digests[0] == digests[1]
+
+
+def test_prompts_without_a_pair_are_dropped_and_counted(tmp_path: Path, model: Path) -> None:
+    rules = [{"type": "Regex", "pattern": "nowhere"}]
+    settings = {"scorers": [{"name": "none", "rules": rules}], "pairing": {"offline": "Exclude"}}
+    world = new_world(tmp_path / "w", model, scoring=settings)
+    score(world)
+    manifest, pairs = scored(world)
+    assert pairs == []
+    assert (manifest.metrics["pairs"], manifest.metrics["dropped"], manifest.metrics["tied"]) == (0, 10, 10)
+    assert "meanMargin" not in manifest.metrics
+
+
+def test_scorers_are_added_by_their_weights(reward_model: Path) -> None:
+    scoring = ScoringConfig(
+        scorers=(
+            ScorerConfig(name="short", weight=2.0, rules=(RuleConfig(type="Length", target=1.0),)),
+            ScorerConfig(name="model", weight=-0.5, reward_model={"uri": "file:///rm"}),  # type: ignore[arg-type]
+        )
+    )
+    scorers = build_scorers(scoring, lambda name: reward_model)
+    scores = score_all(scorers, [conversation("yes"), conversation("yes yes")])
+    assert scores.by_scorer["short"] == [1.0, 0.0]
+    for combined, short, model in zip(scores.combined, scores.of("short"), scores.of("model"), strict=True):
+        assert combined == pytest.approx(2.0 * short - 0.5 * model)
+
+
+def conversation(text: str) -> Scorable:
+    return Scorable(0, [{"role": "user", "content": "Is it?"}], text, "stop")
+
+
+def test_a_reward_models_scores_are_those_of_transformers(reward_model: Path) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    texts = ["yes", "a longer answer than that", "no", "x" * 60]
+    scorer = RewardModelScorer("rm", reward_model, "spec.scoring.scorers[0].rewardModel.uri")
+    found = scorer.score([conversation(text) for text in texts])
+    tokenizer = AutoTokenizer.from_pretrained(reward_model)
+    plain = AutoModelForSequenceClassification.from_pretrained(reward_model).eval()
+    for text, value in zip(texts, found, strict=True):
+        messages = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": text}]
+        ids = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=False)
+        with torch.inference_mode():
+            assert value == pytest.approx(float(plain(ids).logits[0, 0]), abs=1e-5)
+    assert scorer.score([conversation(text) for text in texts[::-1]]) == pytest.approx(found[::-1], abs=1e-6)
+
+
+def test_a_model_that_is_no_scalar_reward_model_is_refused(model: Path, reward_model: Path, tmp_path: Path) -> None:
+    import json
+
+    field = r"spec\.scoring\.scorers\[0\]\.rewardModel\.uri"
+    with pytest.raises(InvalidInput, match=rf"{field}: found LlamaForCausalLM in config\.json"):
+        check_labels(model, "spec.scoring.scorers[0].rewardModel.uri")
+    config = json.loads((reward_model / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "id2label": {"0": "a", "1": "b"}}))
+    with pytest.raises(InvalidInput, match=rf"{field}: the model has 2 labels"):
+        check_labels(tmp_path, "spec.scoring.scorers[0].rewardModel.uri")
+
+
+def test_batches_are_bounded_in_tokens_and_hold_everything() -> None:
+    lengths = [5, 100, 7, 8, 3, 300]
+    batches = token_batches(lengths, 24)
+    assert sorted(index for batch in batches for index in batch) == list(range(6))
+    assert batches[:2] == [[5], [1]]
+    assert all(len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 24 for batch in batches)
+    assert token_batches(lengths, 0) == [[5], [1], [3], [2], [0], [4]]
+
+
+def test_a_row_without_a_response_is_an_error() -> None:
+    row = {"row": 3, "prompt": [], "chosen": None, "rejected": None, "columns": []}
+    with pytest.raises(ValueError, match="row 3 has no generated response"):
+        gather(row, [], None)
