@@ -17,7 +17,7 @@ from selm_local.apiserver.storage import Object
 RBAC = "rbac.authorization.k8s.io"
 _READ = ["get", "list", "watch"]
 _WRITE = ["create", "delete", "deletecollection", "patch", "update"]
-_COMMON = ["configmaps", "endpoints", "events", "persistentvolumeclaims", "pods", "serviceaccounts", "services"]
+_COMMON = ["configmaps", "events", "pods", "serviceaccounts", "services"]
 _CLUSTER_ROLES: dict[str, list[dict[str, Any]]] = {
     "cluster-admin": [
         {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
@@ -48,6 +48,9 @@ _CLUSTER_ROLES: dict[str, list[dict[str, Any]]] = {
         },
         {"apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"], "verbs": ["create"]},
     ],
+    "system:public-info-viewer": [
+        {"nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"], "verbs": ["get"]}
+    ],
     "system:discovery": [
         {
             "nonResourceURLs": [
@@ -68,9 +71,10 @@ _CLUSTER_ROLES: dict[str, list[dict[str, Any]]] = {
     ],
 }
 _BINDINGS = {
-    "cluster-admin": "system:masters",
-    "system:basic-user": "system:authenticated",
-    "system:discovery": "system:authenticated",
+    "cluster-admin": ("system:masters",),
+    "system:basic-user": ("system:authenticated",),
+    "system:discovery": ("system:authenticated",),
+    "system:public-info-viewer": ("system:authenticated", "system:unauthenticated"),
 }
 
 
@@ -84,13 +88,13 @@ def bootstrap_objects() -> Iterator[tuple[Resource, str | None, Object]]:
             None,
             {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules},
         )
-    for role, group in _BINDINGS.items():
+    for role, groups in _BINDINGS.items():
         binding = {
             "apiVersion": f"{RBAC}/v1",
             "kind": "ClusterRoleBinding",
             "metadata": {"name": role},
             "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
-            "subjects": [{"apiGroup": RBAC, "kind": "Group", "name": group}],
+            "subjects": [{"apiGroup": RBAC, "kind": "Group", "name": group} for group in groups],
         }
         yield CLUSTER_ROLE_BINDINGS, None, binding
     for name, value in (("system-cluster-critical", 2000000000), ("system-node-critical", 2000001000)):

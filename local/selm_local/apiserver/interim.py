@@ -1,5 +1,9 @@
 """Minimal merge patch and no field ownership, until `patch` and `schema.names` are there. To be removed."""
-import copy, dataclasses, types
+import copy
+import dataclasses
+import types
+
+
 @dataclasses.dataclass(frozen=True)
 class FieldRequest:
     manager: str
@@ -27,3 +31,5 @@ def apply(live, applied, request, merge, force=False): return merge_patch(live o
 def settle(live, new, request, merge): return new
 patch = types.SimpleNamespace(**{k: globals()[k] for k in ("FieldRequest","MergeType","PatchError","ApplyConflict","merge_patch","strategic_merge_patch","json_patch","merge_type","apply","settle")})
 names = types.SimpleNamespace(object_meta=lambda m, generate_ok=True, old=None: [], dns1123_subdomain=lambda v: [])
+def merge_type_of(schema): return None
+patch.merge_type_of = merge_type_of

@@ -77,15 +77,6 @@ def keep_from_old(obj: Object, old: Object) -> None:
         meta.setdefault("generateName", before["generateName"])
 
 
-def immutable_problems(meta: dict[str, Any], before: dict[str, Any]) -> list[FieldError]:
-    """Changes of metadata that no update may make."""
-    found: list[FieldError] = []
-    for name in ("name", "namespace", "uid", "creationTimestamp"):
-        if meta.get(name) != before.get(name):
-            found.append(field.invalid(f"metadata.{name}", meta.get(name), "field is immutable"))
-    return found
-
-
 def finalizer_problems(meta: dict[str, Any], before: dict[str, Any]) -> list[FieldError]:
     """An object that is being deleted takes no new finalizers."""
     if not before.get("deletionTimestamp"):

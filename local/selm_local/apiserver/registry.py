@@ -7,6 +7,7 @@ come back are the caller's own to change.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import datetime as dt
 import logging
@@ -22,8 +23,11 @@ from selm_local.apiserver.deletes import Deletes
 from selm_local.apiserver.errors import ApiError
 from selm_local.apiserver.kinds import built_in_strategy
 from selm_local.apiserver.kinds.base import Strategy
+from selm_local.apiserver.kinds.crds import CustomResourceDefinitions
+from selm_local.apiserver.meta import now_text
 from selm_local.apiserver.requests import CONTROLLER, DeleteRequest, FieldValidation, PatchType, WriteRequest
-from selm_local.apiserver.resources import BUILT_IN, CRDS, Resource
+from selm_local.apiserver.resources import BUILT_IN, CRDS, PODS, Resource
+from selm_local.apiserver.schema.errors import required
 from selm_local.apiserver.selectors import parse_fields, parse_labels
 from selm_local.apiserver.storage import Change, Object, Storage, Stored
 from selm_local.apiserver.watch import Filter, Hub, Watcher, WatchEvent
@@ -57,16 +61,16 @@ class Registry:
         for resource in BUILT_IN:
             self.catalog.add(built_in_strategy(resource))
         self.customs = Customs(self.catalog, storage, self.hub)
-        publish = storage.on_change
-
-        def on_change(change: Change) -> None:
-            if change.new.storage == CRDS.storage:
-                self.customs.changed(change)
-            publish(change)
-
-        storage.on_change = on_change
+        crds = self.catalog.strategy(CRDS)
+        if isinstance(crds, CustomResourceDefinitions):
+            crds.stored = lambda: [s.object for s in storage.all(CRDS.storage)]
+            crds.clock = clock
+        self._publish = storage.on_change
+        storage.on_change = self._changed
         self.customs.load()
         self._bootstrap()
+        for stored in storage.all(CRDS.storage):
+            self.customs.clean_up(stored.name)
 
     @classmethod
     def open(cls, path: Path | None, *, clock: Callable[[], dt.datetime] = _utc_now, window: int = 2000) -> Self:
@@ -90,6 +94,17 @@ class Registry:
             name = obj["metadata"]["name"]
             if self.storage.get(resource.storage, namespace or "", name) is None:
                 self.writes.create(resource, namespace, obj, WriteRequest())
+
+    def _changed(self, change: Change) -> None:
+        """Called within every commit."""
+        if change.new.storage == CRDS.storage:
+            self.customs.changed(change)
+        self._publish(change)
+        name = self.customs.to_clean_up(change)
+        if name is not None:
+            # In a step of its own: the delete that asked for it is answered first, as on a real cluster.
+            with contextlib.suppress(RuntimeError):
+                asyncio.get_running_loop().call_soon(self.customs.clean_up, name)
 
     # --- reading
 
@@ -230,6 +245,51 @@ class Registry:
         change = copy.deepcopy(patch)
         written = self.writes.patch(resource, namespace, name, change, patch_type, request, subresource)
         return copy.deepcopy(written.object)
+
+    async def bind(self, namespace: str, name: str, node: str) -> Object:
+        """What the scheduler does: give a pod that has none its node. 409 where it has one already."""
+        pod = self.stored(PODS, namespace, name).copy()
+        if pod["spec"].get("nodeName"):
+            why = f"pod {name} is already assigned to node {pod['spec']['nodeName']}"
+            raise errors.conflict("", "pods/binding", name, why)
+        if pod["metadata"].get("deletionTimestamp"):
+            raise errors.conflict("", "pods/binding", name, f"pod {name} is being deleted, cannot be assigned to a host")
+        if not node:
+            raise errors.invalid("", "Binding", name, [required("target.name")])
+        pod["spec"]["nodeName"] = node
+        kept = [c for c in pod["status"].get("conditions") or [] if c["type"] != "PodScheduled"]
+        now = now_text(self.clock())
+        scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
+        pod["status"]["conditions"] = [*kept, scheduled]
+        return copy.deepcopy(self.writes.update(PODS, namespace, name, pod, WriteRequest(), "binding").object)
+
+    def evict(
+        self, resource: Resource, namespace: str | None, name: str, options: Object, request: WriteRequest
+    ) -> None:
+        """Mark a pod as disrupted by the eviction API, then delete it."""
+        obj = self.stored(resource, namespace, name).copy()
+        status = obj.setdefault("status", {})
+        kept = [c for c in status.get("conditions") or [] if c["type"] != "DisruptionTarget"]
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting",
+            "lastProbeTime": None,
+            "lastTransitionTime": now_text(self.clock()),
+        }
+        status["conditions"] = [*kept, condition]
+        dry_run = request.dry_run or "All" in (options.get("dryRun") or [])
+        self.writes.update(resource, namespace, name, obj, WriteRequest(dry_run=dry_run), "status")
+        preconditions = options.get("preconditions") or {}
+        delete = DeleteRequest(
+            options.get("propagationPolicy"),
+            options.get("gracePeriodSeconds"),
+            preconditions.get("uid"),
+            preconditions.get("resourceVersion"),
+            dry_run,
+        )
+        self.deletes.delete(resource, namespace, name, delete)
 
     async def delete(
         self,

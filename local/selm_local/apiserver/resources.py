@@ -93,13 +93,13 @@ PODS = Resource(
     categories=("all",),
     generation=True,
     subresources=(
+        Subresource("binding", ("create",), kind="Binding"),
         Subresource("eviction", ("create",), kind="Eviction", group="policy", version="v1"),
         Subresource("log", ("get",)),
         STATUS,
     ),
 )
 SERVICES = Resource("", "v1", "services", "Service", short_names=("svc",), categories=("all",), subresources=(STATUS,))
-ENDPOINTS = Resource("", "v1", "endpoints", "Endpoints", singular="endpoints", short_names=("ep",))
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap", short_names=("cm",))
 SECRETS = Resource("", "v1", "secrets", "Secret")
 EVENTS = Resource("", "v1", "events", "Event", short_names=("ev",))
@@ -114,9 +114,6 @@ SERVICE_ACCOUNTS = Resource(
     ),
 )
 NODES = Resource("", "v1", "nodes", "Node", namespaced=False, short_names=("no",), subresources=(STATUS,))
-PERSISTENT_VOLUME_CLAIMS = Resource(
-    "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", short_names=("pvc",), subresources=(STATUS,)
-)
 EVENTS_V1 = Resource("events.k8s.io", "v1", "events", "Event", short_names=("ev",), storage=EVENTS.storage)
 JOBS = Resource("batch", "v1", "jobs", "Job", categories=("all",), subresources=(STATUS,), generation=True)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
@@ -162,11 +159,9 @@ TOKEN_REVIEWS = Resource(
 
 BUILT_IN: tuple[Resource, ...] = (
     CONFIG_MAPS,
-    ENDPOINTS,
     EVENTS,
     NAMESPACES,
     NODES,
-    PERSISTENT_VOLUME_CLAIMS,
     PODS,
     SECRETS,
     SERVICE_ACCOUNTS,

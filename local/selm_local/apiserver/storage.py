@@ -154,6 +154,16 @@ class Storage:
         self.checkpoint()
         self._db.close()
 
+    # --- settings that belong to the state, such as the key that signs tokens
+
+    def setting(self, key: str) -> str | None:
+        row = self._db.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def keep_setting(self, key: str, value: str) -> str:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        return value
+
     # --- reading
 
     def get(self, storage: str, namespace: str, name: str) -> Stored | None:

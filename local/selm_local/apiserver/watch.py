@@ -81,19 +81,25 @@ class Filter:
 class Watcher:
     """One watch's queue. Filled synchronously at commit, drained by its reader."""
 
-    def __init__(self, selected: Filter):
+    def __init__(self, selected: Filter, since: int = 0):
         self.filter = selected
+        self._since = since
         self._events: deque[WatchEvent] = deque()
         self._ready = asyncio.Event()
         self._closed = False
 
     def push(self, event: WatchEvent) -> None:
-        if self._closed:
+        if self._closed or 0 < event.version <= self._since:
             return
         if len(self._events) >= BACKLOG:
             self._events.clear()
             event = error_event(gone("the watch fell too far behind; list again"))
             self._closed = True
+        self._events.append(event)
+        self._ready.set()
+
+    def push_always(self, event: WatchEvent) -> None:
+        """Beside the filter and the version to start from: bookmarks."""
         self._events.append(event)
         self._ready.set()
 
@@ -160,6 +166,8 @@ class Hub:
                 if selected.matches(stored):
                     watcher.push(WatchEvent("ADDED", stored.raw, stored.version))
         else:
+            # A version from the future gets nothing until the state has come so far.
+            watcher = Watcher(selected, since)
             try:
                 for change in self._storage.changes_since(since, selected.storage):
                     event = selected.event(change)

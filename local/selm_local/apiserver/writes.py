@@ -10,13 +10,14 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from selm_local.apiserver import errors, meta
-from selm_local.apiserver.interim import names, patch
 from selm_local.apiserver.catalog import Catalog
 from selm_local.apiserver.errors import ApiError
+from selm_local.apiserver.interim import patch
 from selm_local.apiserver.kinds.base import DecodeError, Strategy
 from selm_local.apiserver.requests import PatchType, WriteRequest, Written
 from selm_local.apiserver.resources import NAMESPACES, Resource
 from selm_local.apiserver.schema import errors as field
+from selm_local.apiserver.schema import names
 from selm_local.apiserver.schema.errors import FieldError, quoted
 from selm_local.apiserver.storage import Object, Storage, Stored, encode
 
@@ -37,6 +38,7 @@ class Writes:
         """`obj` becomes the server's."""
         strategy = self.strategy(resource)
         namespace = self._target_namespace(resource, namespace, obj)
+        strategy.refuse_create()
         obj = self._decode(strategy, obj, request)
         self._check_namespace(resource, namespace, _name_of(obj))
         return self._insert(strategy, namespace, obj, request, "Update")
@@ -262,19 +264,16 @@ class Writes:
 
     def _meta_problems(self, strategy: Strategy, obj: Object, old: Object | None) -> list[FieldError]:
         found = meta.metadata(obj)
-        problems = names.object_meta(found, old=old["metadata"] if old else None)
-        if old is None and found.get("name"):
-            texts = strategy.validate_name(found["name"])
-            problems += [field.invalid("metadata.name", found["name"], text) for text in texts]
-        if old is not None:
-            problems += meta.immutable_problems(found, old["metadata"])
-            problems += meta.finalizer_problems(found, old["metadata"])
-        return problems
+        if old is None:
+            return [] if strategy.validates_metadata else names.object_meta(found, name_check=strategy.validate_name)
+        # A real server checks metadata before an update and again with the kind, and lists what it finds both times.
+        problems = names.object_meta(found, name_check=strategy.validate_name, old=old["metadata"])
+        return problems * (1 if strategy.validates_metadata else 2) + meta.finalizer_problems(found, old["metadata"]) * 2
 
     def _refuse_if(self, strategy: Strategy, obj: Object, problems: list[FieldError]) -> None:
         if problems:
             kind = obj.get("kind") or strategy.resource.kind
-            raise errors.invalid(strategy.resource.group, kind, _name_of(obj), list(dict.fromkeys(problems)))
+            raise errors.invalid(strategy.resource.group, kind, _name_of(obj), problems)
 
     def _apply(
         self,

@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from selm_local.apiserver import meta
-from selm_local.apiserver.interim import names, patch
+from selm_local.apiserver.builtin import DecodeError
+from selm_local.apiserver.interim import patch
 from selm_local.apiserver.resources import Resource
+from selm_local.apiserver.schema import names
 from selm_local.apiserver.schema.errors import FieldError
 from selm_local.apiserver.storage import Object
+
+
+__all__ = ["DecodeError", "Decoded", "Strategy"]
 
 
 @dataclass
@@ -18,10 +23,6 @@ class Decoded:
 
     object: Object
     unknown: list[str] = field(default_factory=list)
-
-
-class DecodeError(Exception):
-    """The body cannot be read as this kind: a value of a wrong JSON type, a time that is none."""
 
 
 class Strategy:
@@ -35,6 +36,8 @@ class Strategy:
     unconditional_update: ClassVar[bool] = True
     returns_deleted: ClassVar[bool] = False
     strategic_patch: ClassVar[bool] = True
+    # Whether `validate` looks at metadata too.
+    validates_metadata: ClassVar[bool] = False
     default_propagation: ClassVar[str] = "Background"
 
     def __init__(self, resource: Resource):
@@ -44,6 +47,7 @@ class Strategy:
     # --- reading bodies
 
     def decode(self, obj: Object) -> Decoded:
+        """The body as this kind. Raises DecodeError."""
         return Decoded(obj)
 
     def decode_applied(self, obj: Object) -> Decoded:
@@ -81,6 +85,9 @@ class Strategy:
         return False
 
     # --- admission
+
+    def refuse_create(self) -> None:
+        """Raises ApiError where the kind takes no new objects at the moment."""
 
     def prepare_create(self, obj: Object) -> None:
         if self.resource.has_status:
@@ -133,6 +140,13 @@ class Strategy:
 
     def deletion_warnings(self, propagation: str | None) -> list[str]:
         return []
+
+    # --- showing
+
+    @property
+    def printer_columns(self) -> list[Object] | None:
+        """additionalPrinterColumns of a custom resource; None for a built-in kind."""
+        return None
 
     # --- selecting
 

@@ -1,0 +1,282 @@
+"""Namespaces, nodes, ConfigMaps, Secrets, ServiceAccounts, Services, Leases, RBAC, PriorityClasses."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+from selm_local.apiserver import errors as refusals
+from selm_local.apiserver.kinds.base import Decoded
+from selm_local.apiserver.kinds.builtin import BuiltIn, at_least, immutable, one_of, path_segment
+from selm_local.apiserver.schema import errors as field
+from selm_local.apiserver.schema import names
+from selm_local.apiserver.schema.errors import FieldError
+from selm_local.apiserver.storage import Object
+
+MAX_DATA = 1024 * 1024
+_KEY = re.compile(r"[-._a-zA-Z0-9]+")
+NAMESPACE_FINALIZER = "kubernetes"
+NAME_LABEL = "kubernetes.io/metadata.name"
+
+
+def _validate_keys(data: Object, path: str) -> list[FieldError]:
+    found: list[FieldError] = []
+    for key in data:
+        here = f"{path}[{key}]"
+        if len(key) > 253:
+            found.append(field.invalid(here, key, "must be no more than 253 characters"))
+        if not _KEY.fullmatch(key) or key in (".", ".."):
+            text = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name')"
+            found.append(field.invalid(here, key, text))
+    return found
+
+
+def _frozen(obj: Object, old: Object | None, parts: tuple[str, ...]) -> list[FieldError]:
+    """An `immutable: true` object keeps its data, and stays immutable."""
+    if old is None or not old.get("immutable"):
+        return []
+    found: list[FieldError] = []
+    if not obj.get("immutable"):
+        found.append(field.forbidden("immutable", "field is immutable when `immutable` is set"))
+    for part in parts:
+        if obj.get(part) != old.get(part):
+            found.append(field.forbidden(part, "field is immutable when `immutable` is set"))
+    return found
+
+
+class ConfigMaps(BuiltIn):
+    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+        data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
+        found = _validate_keys(data, "data") + _validate_keys(binary, "binaryData")
+        found += [
+            field.invalid(f"binaryData[{k}]", k, "duplicate of key present in data") for k in binary if k in data
+        ]
+        if sum(len(v.encode()) for v in [*data.values(), *binary.values()]) > MAX_DATA:
+            found.append(field.too_long("", MAX_DATA))
+        return found + _frozen(obj, old, ("data", "binaryData"))
+
+
+class Secrets(BuiltIn):
+    _REQUIRED = {  # noqa: RUF012 - a constant table
+        "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+        "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+        "kubernetes.io/tls": ("tls.crt", "tls.key"),
+    }
+
+    def default(self, obj: Object) -> Object:
+        obj.setdefault("type", "Opaque")
+        texts = obj.pop("stringData", None)
+        if texts:
+            encoded = {k: base64.b64encode(v.encode()).decode() for k, v in texts.items()}
+            obj["data"] = {**(obj.get("data") or {}), **encoded}
+        return obj
+
+    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+        data = obj.get("data") or {}
+        found = _validate_keys(data, "data")
+        if sum(len(v) * 3 // 4 for v in data.values()) > MAX_DATA:
+            found.append(field.too_long("data", MAX_DATA))
+        found += [field.required(f"data[{k}]") for k in self._REQUIRED.get(obj["type"], ()) if k not in data]
+        if old is not None:
+            found += immutable("type", obj["type"], old.get("type"))
+        return found + _frozen(obj, old, ("data",))
+
+    def selectable(self, name: str) -> bool:
+        return super().selectable(name) or name == "type"
+
+
+class ServiceAccounts(BuiltIn):
+    returns_deleted = True
+
+
+class Namespaces(BuiltIn):
+    def prepare_create(self, obj: Object) -> None:
+        super().prepare_create(obj)
+        finalizers = obj.setdefault("spec", {}).setdefault("finalizers", [])
+        if NAMESPACE_FINALIZER not in finalizers:
+            finalizers.append(NAMESPACE_FINALIZER)
+
+    def default(self, obj: Object) -> Object:
+        name = obj["metadata"].get("name")
+        if name:
+            obj["metadata"].setdefault("labels", {})[NAME_LABEL] = name
+        return obj
+
+    def initial_status(self, obj: Object) -> Object:
+        return {"phase": "Active"}
+
+    def prepare_update(self, obj: Object, old: Object) -> None:
+        super().prepare_update(obj, old)
+        obj["spec"] = old["spec"]  # finalizers change through their own subresource
+
+    def prepare_subresource(self, subresource: str, obj: Object, old: Object) -> Object:
+        if subresource == "finalize":
+            return {**old, "metadata": obj["metadata"], "spec": obj.get("spec") or {}}
+        return self.prepare_status(obj, old)
+
+    def validate_name(self, name: str) -> list[str]:
+        return names.dns1123_label(name)
+
+    def may_go(self, obj: Object) -> bool:
+        return super().may_go(obj) and not (obj.get("spec") or {}).get("finalizers")
+
+    def mark_deleted(self, obj: Object) -> None:
+        obj.setdefault("status", {})["phase"] = "Terminating"
+
+    def selectable(self, name: str) -> bool:
+        return name in ("metadata.name", "status.phase")
+
+
+class Nodes(BuiltIn):
+    def selectable(self, name: str) -> bool:
+        return name in ("metadata.name", "spec.unschedulable")
+
+
+class Services(BuiltIn):
+    """Headless Services: names for pods. What would need a proxy is not built."""
+
+    create_on_update = True
+    returns_deleted = True
+
+    def default(self, obj: Object) -> Object:
+        spec = obj.setdefault("spec", {})
+        kind = spec.setdefault("type", "ClusterIP")
+        if kind != "ClusterIP" or spec.get("clusterIP") != "None":
+            what = kind if kind != "ClusterIP" else "ClusterIP with a virtual address"
+            raise refusals.not_implemented(f"Services of type {what}; headless ones (clusterIP: None) work")
+        spec.setdefault("clusterIPs", ["None"])
+        spec.setdefault("sessionAffinity", "None")
+        spec.setdefault("internalTrafficPolicy", "Cluster")
+        spec.setdefault("ipFamilies", ["IPv4"])
+        spec.setdefault("ipFamilyPolicy", "SingleStack")
+        for port in spec.get("ports") or []:
+            port.setdefault("protocol", "TCP")
+            if "port" in port:
+                port.setdefault("targetPort", port["port"])
+        return obj
+
+    def initial_status(self, obj: Object) -> Object:
+        return {"loadBalancer": {}}
+
+    def validate_name(self, name: str) -> list[str]:
+        return names.dns1035_label(name)
+
+    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+        spec, found = obj["spec"], []
+        ports = spec.get("ports") or []
+        found += names.label_map(spec.get("selector"), "spec.selector")
+        seen: set[Any] = set()
+        for i, port in enumerate(ports):
+            here, number = f"spec.ports[{i}]", port.get("port")
+            if not port.get("name") and len(ports) > 1:
+                found.append(field.required(f"{here}.name"))
+            if port.get("name"):
+                found += [field.invalid(f"{here}.name", port["name"], t) for t in names.dns1123_label(port["name"])]
+                if port["name"] in seen:
+                    found.append(field.duplicate(f"{here}.name", port["name"]))
+                seen.add(port["name"])
+            if number is None or not 1 <= number <= 65535:
+                found.append(field.invalid(f"{here}.port", number, "must be between 1 and 65535, inclusive"))
+            found += one_of(f"{here}.protocol", port["protocol"], ("SCTP", "TCP", "UDP"))
+        found += one_of("spec.sessionAffinity", spec["sessionAffinity"], ("ClientIP", "None"))
+        if old is not None:
+            found += immutable("spec.clusterIPs[0]", spec["clusterIP"], old["spec"].get("clusterIP"))
+        return found
+
+
+class Leases(BuiltIn):
+    create_on_update = True
+    unconditional_update = False
+
+    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+        spec, found = obj.get("spec") or {}, []
+        if spec.get("holderIdentity") == "":
+            found.append(field.invalid("spec.holderIdentity", "", "must not be empty"))
+        duration = spec.get("leaseDurationSeconds")
+        if duration is not None and duration <= 0:
+            found.append(field.invalid("spec.leaseDurationSeconds", duration, "must be greater than 0"))
+        return found + at_least("spec.leaseTransitions", spec.get("leaseTransitions"), 0)
+
+
+class RoleLike(BuiltIn):
+    create_on_update = True
+
+    def validate_name(self, name: str) -> list[str]:
+        return path_segment(name)
+
+    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+        found: list[FieldError] = []
+        for i, rule in enumerate(obj.get("rules") or []):
+            here, paths = f"rules[{i}]", rule.get("nonResourceURLs") or []
+            if not rule.get("verbs"):
+                found.append(field.required(f"{here}.verbs", "verbs must contain at least one value"))
+            if paths:
+                if self.resource.namespaced:
+                    text = "namespaced rules cannot apply to non-resource URLs"
+                    found.append(field.invalid(f"{here}.nonResourceURLs", paths, text))
+                if rule.get("apiGroups") or rule.get("resources") or rule.get("resourceNames"):
+                    text = "rules cannot apply to both regular resources and non-resource URLs"
+                    found.append(field.invalid(f"{here}.nonResourceURLs", paths, text))
+                continue
+            if not rule.get("apiGroups"):
+                text = "resource rules must supply at least one api group"
+                found.append(field.required(f"{here}.apiGroups", text))
+            if not rule.get("resources"):
+                text = "resource rules must supply at least one resource"
+                found.append(field.required(f"{here}.resources", text))
+        return found
+
+
+class RoleBindingLike(BuiltIn):
+    create_on_update = True
+
+    def validate_name(self, name: str) -> list[str]:
+        return path_segment(name)
+
+    def decode(self, obj: Object) -> Decoded:
+        found = super().decode(obj)
+        for subject in found.object.get("subjects") or []:
+            if subject.get("kind") in ("User", "Group"):
+                subject.setdefault("apiGroup", "rbac.authorization.k8s.io")
+        role = found.object.get("roleRef")
+        if role is not None and not role.get("apiGroup"):
+            role["apiGroup"] = "rbac.authorization.k8s.io"
+        return found
+
+    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+        found: list[FieldError] = []
+        role = obj.get("roleRef") or {}
+        kinds = ("Role", "ClusterRole") if self.resource.namespaced else ("ClusterRole",)
+        if role.get("kind") not in kinds:
+            found.append(field.not_supported("roleRef.kind", role.get("kind", ""), kinds))
+        if not role.get("name"):
+            found.append(field.required("roleRef.name"))
+        for i, subject in enumerate(obj.get("subjects") or []):
+            here, kind = f"subjects[{i}]", subject.get("kind", "")
+            if not subject.get("name"):
+                found.append(field.required(f"{here}.name"))
+            if kind not in ("ServiceAccount", "User", "Group"):
+                found.append(field.not_supported(f"{here}.kind", kind, ("ServiceAccount", "User", "Group")))
+            if kind == "ServiceAccount" and not subject.get("namespace"):
+                found.append(field.required(f"{here}.namespace"))
+        if old is not None and role != old["roleRef"]:
+            found.append(field.invalid("roleRef", role, "cannot change roleRef"))
+        return found
+
+
+class PriorityClasses(BuiltIn):
+    def default(self, obj: Object) -> Object:
+        obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
+        return obj
+
+    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+        found = one_of("preemptionPolicy", obj["preemptionPolicy"], ("Never", "PreemptLowerPriority"))
+        name, value = obj["metadata"].get("name", ""), obj.get("value", 0)
+        if not name.startswith("system-") and value > 1_000_000_000:
+            text = "maximum allowed value of a user defined priority is 1000000000"
+            found.append(field.forbidden("value", text))
+        if old is not None and value != old.get("value", 0):
+            found.append(field.forbidden("value", "may not be changed in an update."))
+        return found
+
