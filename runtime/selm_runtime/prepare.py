@@ -9,7 +9,6 @@ from selm_runtime.artifacts.manifest import FileEntry
 from selm_runtime.artifacts.store import NotFound, Store
 from selm_runtime.contract import PhaseConfig
 from selm_runtime.data.rows import copy_rows, held_out_rows, portion_ranges
-from selm_runtime.data.tokens import encode_prompt, load_tokenizer
 from selm_runtime.errors import InvalidInput, TemporaryFailure
 from selm_runtime.inputs import HELD_OUT
 from selm_runtime.phase import PhaseContext
@@ -17,6 +16,7 @@ from selm_runtime.prepare_checks import DataFacts, check_data, check_model
 from selm_runtime.prepare_data import Dataset, SplitRows, read_split, resolve_data
 from selm_runtime.prepare_models import Wanted, import_model, publish_import, read_config
 from selm_runtime.prepare_sources import resolve_model
+from selm_runtime.prepare_tokenizer import check_tokenizer
 
 
 def run(ctx: PhaseContext) -> None:
@@ -36,7 +36,9 @@ def run(ctx: PhaseContext) -> None:
     check_data(ctx.config, facts)
     ctx.reporter.event("stage", name="data", seconds=round(time.monotonic() - started, 3), rows=rows)
     imports = [import_model(ctx, wanted) for wanted in sources]
-    _check_policy(ctx, imports[0].local)
+    model = read_config(imports[0].local, "spec.model")
+    check_model(ctx.config, model)
+    check_tokenizer(imports[0].local, model, trust_remote_code=ctx.config.model.trust_remote_code)
     ctx.reporter.event("stage", name="models", seconds=round(time.monotonic() - started, 3))
     adopted: list[FileEntry] = [entry for imported in imports for entry in imported.entries]
     scorers = {imported.prefix.split("/")[1]: dict(imported.facts) for imported in imports[1:]}
@@ -140,15 +142,3 @@ def _cut(ctx: PhaseContext, train: SplitRows, held_out: SplitRows | None) -> tup
         format=train.format,
     )
     return files, facts, rows
-
-
-def _check_policy(ctx: PhaseContext, local: Path) -> None:
-    """The model's lengths and its tokenizer, by encoding one conversation as every later phase does."""
-    check_model(ctx.config, read_config(local, "spec.model"))
-    tokenizer = load_tokenizer(local, trust_remote_code=ctx.config.model.trust_remote_code)
-    try:
-        ids = encode_prompt(tokenizer, [{"role": "user", "content": "Hello"}])
-    except Exception as error:  # the template is a program of the model's: whatever it raises is said
-        raise InvalidInput("NoChatTemplate", f"spec.model: its chat template fails: {error}") from error
-    if not ids:
-        raise InvalidInput("NoChatTemplate", "spec.model: its chat template makes an empty prompt")
