@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from selm_local.apiserver.errors import ApiError
-from selm_local.apiserver.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, SECRETS
+from selm_local.apiserver.resources import CONFIG_MAPS, PODS, SECRETS
 from selm_local.controllers.objects import (
     Obj,
     is_deleting,
@@ -333,7 +333,10 @@ class PodWorker:
     async def _registry_names(self, pod: Obj) -> set[str]:
         if not any("persistentVolumeClaim" in one for one in pod["spec"].get("volumes") or []):
             return set()
-        found, _ = await self._context.registry.list(PERSISTENT_VOLUME_CLAIMS, self._namespace)
+        served = self._context.registry.catalog.find("", "v1", "persistentvolumeclaims")
+        if served is None:
+            return set()
+        found, _ = await self._context.registry.list(served, self._namespace)
         return {name_of(one) for one in found}
 
     def _past_deadline(self, pod: Obj) -> datetime | None:
