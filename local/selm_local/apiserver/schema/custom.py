@@ -96,10 +96,19 @@ def admit(
     if schema.status_subresource:
         stored = dict(stored)
         if subresource == "status":
-            kept = {} if old is None else {k: v for k, v in old.items() if k != "status"}
-            stored = {**kept, **({"status": stored["status"]} if "status" in stored else {})}
+            stored = _status_only(stored, old)
         else:
             stored.pop("status", None)
             if old is not None and "status" in old:
                 stored["status"] = old["status"]
     return stored, schema.validate(stored, old)
+
+
+def _status_only(new: Json, old: Json | None) -> Json:
+    """What a write to the status subresource stores: the old object with the new status and owners of fields."""
+    kept = {} if old is None else {name: value for name, value in old.items() if name != "status"}
+    if "status" in new:
+        kept["status"] = new["status"]
+    managed = (new.get("metadata") or {}).get("managedFields")
+    metadata = {name: value for name, value in (kept.get("metadata") or {}).items() if name != "managedFields"}
+    return {**kept, "metadata": {**metadata, **({"managedFields": managed} if managed is not None else {})}}

@@ -30,6 +30,8 @@ def _node(node: Node, value: Json, old: Any, path: str) -> Iterator[FieldError]:
     wrong = _type_error(node, value, path)
     if wrong is not None:
         yield wrong
+        if isinstance(value, float) and node.type == "integer" and node.format in INTEGER_RANGES:
+            yield _out_of_format(node, path)
     else:
         yield from _scalar(node, value, path)
         if isinstance(value, dict):
@@ -77,8 +79,7 @@ def _number(node: Node, value: float, path: str) -> Iterator[FieldError]:
     source, where = node.source, path or NO_FIELD
     low, high = INTEGER_RANGES.get(node.format, (None, None))
     if node.type == "integer" and low is not None and high is not None and not low <= value <= high:
-        text = f"Checked value must be of type integer with format {node.format} in {path}"
-        yield FieldError(NO_FIELD, "FieldValueInvalid", f'Invalid value: "": {text}')
+        yield _out_of_format(node, path)
     minimum, maximum = source.get("minimum"), source.get("maximum")
     if minimum is not None:
         strict = bool(source.get("exclusiveMinimum"))
@@ -93,6 +94,11 @@ def _number(node: Node, value: float, path: str) -> Iterator[FieldError]:
     factor = source.get("multipleOf")
     if factor and not float(value / factor).is_integer():
         yield errors.invalid(where, _whole(value), _said(path, f"should be a multiple of {number_text(factor)}"))
+
+
+def _out_of_format(node: Node, path: str) -> FieldError:
+    text = f"Checked value must be of type integer with format {node.format} in {path}"
+    return FieldError(NO_FIELD, "FieldValueInvalid", f'Invalid value: "": {text}')
 
 
 def _string(node: Node, value: str, path: str) -> Iterator[FieldError]:

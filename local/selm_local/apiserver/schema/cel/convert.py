@@ -5,8 +5,12 @@ Source: k8s.io/apiserver/pkg/cel/common/values.go (UnstructuredToVal).
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from collections.abc import Callable
 from typing import Any
+
+from google.protobuf import duration_pb2, timestamp_pb2
 
 from selm_local.apiserver.schema.cel.decltype import with_type_and_object_meta
 from selm_local.apiserver.schema.cel.escaping import escape
@@ -19,10 +23,37 @@ class Unreadable(Exception):
     """A value that does not fit its schema, which a rule reading it must hear of."""
 
 
+def cel_time(moment: dt.datetime, text: str = "") -> timestamp_pb2.Timestamp:
+    """A time as CEL takes it in; `text`, where it came from, has nanoseconds that Python's datetime has not."""
+    stamp = timestamp_pb2.Timestamp()
+    stamp.FromDatetime(moment)
+    fraction = re.search(r"\.(\d+)", text)
+    if fraction:
+        stamp.nanos = int(fraction[1][:9].ljust(9, "0"))
+    return stamp
+
+
+def cel_duration(span: dt.timedelta) -> duration_pb2.Duration:
+    """A duration as CEL takes it in."""
+    result = duration_pb2.Duration()
+    result.FromTimedelta(span)
+    return result
+
+
+def _time(parse: Callable[[str], dt.datetime | None], text: str) -> timestamp_pb2.Timestamp | None:
+    moment = parse(text)
+    return None if moment is None else cel_time(moment, text)
+
+
+def _duration(text: str) -> duration_pb2.Duration | None:
+    span = parse_duration(text)
+    return None if span is None else cel_duration(span)
+
+
 _FORMATS: dict[str, Callable[[str], Any]] = {
-    "duration": parse_duration,
-    "date": parse_date,
-    "date-time": parse_date_time,
+    "duration": _duration,
+    "date": lambda text: _time(parse_date, text),
+    "date-time": lambda text: _time(parse_date_time, text),
     "byte": parse_bytes,
 }
 

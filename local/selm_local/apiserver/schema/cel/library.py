@@ -19,6 +19,7 @@ from cel_expr_python import cel
 
 from selm_local.apiserver.schema import regex
 from selm_local.apiserver.schema.cel import network, quantities
+from selm_local.apiserver.schema.cel.convert import cel_duration, cel_time
 
 T = cel.Type
 OPAQUE: Final = ("kubernetes.Quantity", "kubernetes.URL", "net.IP", "net.CIDR")
@@ -53,20 +54,27 @@ class Function:
         return "kubernetes_" + "_".join(words).lower()
 
 
+def _given(value: Any) -> Any:
+    """A result as the CEL library takes it back."""
+    if isinstance(value, dt.datetime):
+        return cel_time(value)
+    return cel_duration(value) if isinstance(value, dt.timedelta) else value
+
+
 def _total(values: list[Any], zero: Any) -> Any:
-    return sum(values, zero)
+    return _given(sum(values, zero))
 
 
 def _least(values: list[Any]) -> Any:
     if not values:
         raise ValueError("min called on empty list")
-    return min(values)
+    return _given(min(values))
 
 
 def _greatest(values: list[Any]) -> Any:
     if not values:
         raise ValueError("max called on empty list")
-    return max(values)
+    return _given(max(values))
 
 
 def _is_sorted(values: list[Any]) -> bool:
