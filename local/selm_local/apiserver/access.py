@@ -167,7 +167,7 @@ def rule_allows(rule: Mapping[str, Any], what: Attributes) -> bool:
 
 
 def _has(listed: list[str] | None, value: str) -> bool:
-    return bool(listed) and ("*" in listed or value in listed)
+    return listed is not None and ("*" in listed or value in listed)
 
 
 def _resource_matches(rule: str, resource: str) -> bool:

@@ -5,6 +5,7 @@ Go's: null is absent, a field that the kind does not have is dropped and reporte
 with the field's path, a time is checked and written in its canonical form.
 """
 
+# ruff: noqa: ARG001 - decoders share one signature
 from __future__ import annotations
 
 import base64

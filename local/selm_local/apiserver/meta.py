@@ -17,7 +17,14 @@ _GENERATED = 5
 _GENERATE_ROOM = 63 - _GENERATED
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
-SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
+SYSTEM_FIELDS = (
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "selfLink",
+)
 
 
 def now_text(now: dt.datetime) -> str:

@@ -142,7 +142,14 @@ def _pod(obj: Object) -> Cells:
 def _pod_conditions(obj: Object) -> list[Object]:
     phase = _status(obj).get("phase")
     if phase == "Succeeded":
-        return [{"type": "Completed", "status": "True", "reason": "Succeeded", "message": "The pod has completed successfully."}]
+        return [
+            {
+                "type": "Completed",
+                "status": "True",
+                "reason": "Succeeded",
+                "message": "The pod has completed successfully.",
+            }
+        ]
     if phase == "Failed":
         return [{"type": "Completed", "status": "True", "reason": "Failed", "message": "The pod failed."}]
     return []
@@ -198,11 +205,15 @@ def _containers(template: Object) -> tuple[str, str]:
 
 def _service(obj: Object) -> Cells:
     spec = _spec(obj)
-    addresses = [i.get("ip") or i.get("hostname") for i in (_status(obj).get("loadBalancer") or {}).get("ingress") or []]
+    addresses = [
+        i.get("ip") or i.get("hostname") for i in (_status(obj).get("loadBalancer") or {}).get("ingress") or []
+    ]
     kind = spec.get("type", "ClusterIP")
     external = ",".join(addresses) or ("<pending>" if kind == "LoadBalancer" else spec.get("externalName") or "<none>")
     ports = ",".join(
-        f"{p['port']}:{p['nodePort']}/{p.get('protocol', 'TCP')}" if p.get("nodePort") else f"{p['port']}/{p.get('protocol', 'TCP')}"
+        f"{p['port']}:{p['nodePort']}/{p.get('protocol', 'TCP')}"
+        if p.get("nodePort")
+        else f"{p['port']}/{p.get('protocol', 'TCP')}"
         for p in spec.get("ports") or []
     )
     selector = ",".join(f"{k}={v}" for k, v in (spec.get("selector") or {}).items())
@@ -268,7 +279,13 @@ def _role_binding(obj: Object) -> Cells:
     return [role, age_of(obj), named["User"], named["Group"], named["ServiceAccount"]]
 
 
-_BINDING_COLUMNS = (("Role", "string", 0), ("Age", "string", 0), ("Users", "string", 1), ("Groups", "string", 1), ("ServiceAccounts", "string", 1))
+_BINDING_COLUMNS = (
+    ("Role", "string", 0),
+    ("Age", "string", 0),
+    ("Users", "string", 1),
+    ("Groups", "string", 1),
+    ("ServiceAccounts", "string", 1),
+)
 PRINTERS: dict[tuple[str, str], Printer] = {
     ("", "Pod"): Printer(
         (
@@ -348,8 +365,18 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         (("Created At", "date", 0),), lambda o: [o["metadata"]["creationTimestamp"]]
     ),
     ("scheduling.k8s.io", "PriorityClass"): Printer(
-        (("Value", "integer", 0), ("Global-Default", "boolean", 0), ("Age", "string", 0), ("PreemptionPolicy", "string", 0)),
-        lambda o: [o.get("value", 0), o.get("globalDefault", False), age_of(o), o.get("preemptionPolicy", "PreemptLowerPriority")],
+        (
+            ("Value", "integer", 0),
+            ("Global-Default", "boolean", 0),
+            ("Age", "string", 0),
+            ("PreemptionPolicy", "string", 0),
+        ),
+        lambda o: [
+            o.get("value", 0),
+            o.get("globalDefault", False),
+            age_of(o),
+            o.get("preemptionPolicy", "PreemptLowerPriority"),
+        ],
     ),
     ("", "Event"): Printer(
         (

@@ -253,7 +253,9 @@ class Registry:
             why = f"pod {name} is already assigned to node {pod['spec']['nodeName']}"
             raise errors.conflict("", "pods/binding", name, why)
         if pod["metadata"].get("deletionTimestamp"):
-            raise errors.conflict("", "pods/binding", name, f"pod {name} is being deleted, cannot be assigned to a host")
+            raise errors.conflict(
+                "", "pods/binding", name, f"pod {name} is being deleted, cannot be assigned to a host"
+            )
         if not node:
             raise errors.invalid("", "Binding", name, [required("target.name")])
         pod["spec"]["nodeName"] = node

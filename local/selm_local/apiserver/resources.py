@@ -109,9 +109,7 @@ SERVICE_ACCOUNTS = Resource(
     "serviceaccounts",
     "ServiceAccount",
     short_names=("sa",),
-    subresources=(
-        Subresource("token", ("create",), kind="TokenRequest", group="authentication.k8s.io", version="v1"),
-    ),
+    subresources=(Subresource("token", ("create",), kind="TokenRequest", group="authentication.k8s.io", version="v1"),),
 )
 NODES = Resource("", "v1", "nodes", "Node", namespaced=False, short_names=("no",), subresources=(STATUS,))
 EVENTS_V1 = Resource("events.k8s.io", "v1", "events", "Event", short_names=("ev",), storage=EVENTS.storage)
@@ -153,9 +151,7 @@ SELF_SUBJECT_RULES_REVIEWS = Resource(
 SELF_SUBJECT_REVIEWS = Resource(
     "authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False, verbs=_CREATE
 )
-TOKEN_REVIEWS = Resource(
-    "authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False, verbs=_CREATE
-)
+TOKEN_REVIEWS = Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False, verbs=_CREATE)
 
 BUILT_IN: tuple[Resource, ...] = (
     CONFIG_MAPS,

@@ -58,6 +58,9 @@ class Selector:
         return bool(self.requirements)
 
 
+EVERYTHING = Selector()
+
+
 def _tokens(text: str) -> list[str]:
     tokens, at = [], 0
     while at < len(text):
@@ -109,7 +112,9 @@ class _Parser:
                 operator = "gt" if self.next() == ">" else "lt"
                 bound = self.value()
                 if not re.fullmatch(r"-?\d+", bound):
-                    raise _refuse(f"values[0][{key}]: Invalid value: {bound!r}: for 'Gt', 'Lt' operators, the value must be an integer")
+                    raise _refuse(
+                        f"values[0][{key}]: Invalid value: {bound!r}: for 'Gt', 'Lt' operators, the value must be an integer"
+                    )
                 return Requirement(key, operator, frozenset({bound}))
             case "in" | "notin":
                 operator = self.word("operator")

@@ -126,7 +126,9 @@ class Storage:
             db.execute("PRAGMA wal_autocheckpoint=0")
         found = db.execute("PRAGMA user_version").fetchone()[0]
         if found not in (0, SCHEMA_VERSION):
-            raise RuntimeError(f"{self._path}: format {found} of the cluster's state; this program reads {SCHEMA_VERSION}")
+            raise RuntimeError(
+                f"{self._path}: format {found} of the cluster's state; this program reads {SCHEMA_VERSION}"
+            )
         db.executescript(_SCHEMA)
         db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         return db
@@ -230,7 +232,17 @@ class Storage:
             self._db.execute(
                 "INSERT INTO revisions (version, storage, namespace, name, change, previous, superseded, time, body)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (version, storage, namespace, name, kind, previous, version if kind == "DELETED" else None, now, new.raw),
+                (
+                    version,
+                    storage,
+                    namespace,
+                    name,
+                    kind,
+                    previous,
+                    version if kind == "DELETED" else None,
+                    now,
+                    new.raw,
+                ),
             )
             if previous is not None:
                 self._db.execute("UPDATE revisions SET superseded=? WHERE version=?", (version, previous))

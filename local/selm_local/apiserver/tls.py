@@ -64,9 +64,7 @@ def ensure_certificates(folder: Path, now: dt.datetime | None = None) -> Certifi
     write_private(found.ca, ca.public_bytes(serialization.Encoding.PEM))
     write_private(
         found.key,
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
     )
     write_private(found.certificate, certificate.public_bytes(serialization.Encoding.PEM))
     return found

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from selm_local.apiserver.errors import ApiError, gone
-from selm_local.apiserver.selectors import Selector
+from selm_local.apiserver.selectors import EVERYTHING, Selector
 from selm_local.apiserver.storage import Change, Compacted, Object, Storage, Stored, encode
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
@@ -50,7 +50,7 @@ class Filter:
 
     storage: str
     namespace: str | None = None
-    labels: Selector = Selector()
+    labels: Selector = EVERYTHING
     fields: Callable[[Stored], bool] | None = None
 
     def matches(self, stored: Stored) -> bool:

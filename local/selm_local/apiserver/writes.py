@@ -9,11 +9,11 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any, Literal
 
-from selm_local.apiserver import errors, meta
+from selm_local.apiserver import errors, meta, patch
 from selm_local.apiserver.catalog import Catalog
 from selm_local.apiserver.errors import ApiError
-from selm_local.apiserver.interim import patch
 from selm_local.apiserver.kinds.base import DecodeError, Strategy
+from selm_local.apiserver.patch import FieldRequest
 from selm_local.apiserver.requests import PatchType, WriteRequest, Written
 from selm_local.apiserver.resources import NAMESPACES, Resource
 from selm_local.apiserver.schema import errors as field
@@ -69,7 +69,9 @@ class Writes:
             return self._insert(strategy, namespace, obj, request, "Update")
         version = meta.metadata(obj).get("resourceVersion")
         if not version and not strategy.unconditional_update:
-            problem = FieldError("metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0: must be specified for an update")
+            problem = FieldError(
+                "metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0: must be specified for an update"
+            )
             raise errors.invalid(resource.group, resource.plural, name, [problem])
         return self._replace(strategy, stored, obj, request, subresource, "Update")
 
@@ -120,7 +122,9 @@ class Writes:
         if not namespace:
             raise errors.bad_request("namespace is required")
         if sent and sent != namespace:
-            raise errors.bad_request("the namespace of the provided object does not match the namespace sent on the request")
+            raise errors.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
         return namespace
 
     def _decode(self, strategy: Strategy, obj: Object, request: WriteRequest) -> Object:
@@ -169,15 +173,20 @@ class Writes:
                 f"the name of the object ({found.get('name')}) does not match the name on the URL ({name})"
             )
         if resource.namespaced and found.get("namespace") not in (None, namespace):
-            raise errors.bad_request("the namespace of the provided object does not match the namespace sent on the request")
+            raise errors.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
 
-    def _field_request(self, strategy: Strategy, request: WriteRequest, operation: Operation, sub: str | None) -> patch.FieldRequest:
-        return patch.FieldRequest(
+    def _field_request(
+        self, strategy: Strategy, request: WriteRequest, operation: Operation, sub: str | None
+    ) -> FieldRequest:
+        return FieldRequest(
             manager=request.manager,
             operation=operation,
             api_version=strategy.resource.api_version,
             time=meta.now_text(self._clock()),
             subresource=sub or "",
+            reset=patch.reset_fields(sub or "", status_subresource=strategy.resource.has_status),
         )
 
     def _insert(
@@ -191,9 +200,9 @@ class Writes:
         strategy.prepare_create(obj)
         meta.tidy(meta.metadata(obj))
         name = _name_of(obj)
-        self._refuse_if(strategy, obj, self._meta_problems(strategy, obj, None) + strategy.validate(obj, None, None))
+        self._refuse_if(strategy, obj, self._meta_problems(strategy, obj, None) + strategy.validate(obj, None))
         request.warnings += strategy.warnings(obj, None)
-        obj = patch.settle(None, obj, self._field_request(strategy, request, operation, None), strategy.merge_type())
+        obj = self._owned(strategy, None, obj, request, operation, None)
         for _ in range(_GENERATE_TRIES):
             if self._storage.get(resource.storage, namespace or "", name) is None:
                 break
@@ -229,11 +238,14 @@ class Writes:
         else:
             obj = strategy.prepare_subresource(subresource, obj, old)
         meta.tidy(meta.metadata(obj))
-        problems = self._meta_problems(strategy, obj, old) + strategy.validate(obj, old, subresource)
+        problems = self._meta_problems(strategy, obj, old)
+        if subresource is None:
+            problems += strategy.validate(obj, old)
+        else:
+            problems += strategy.validate_subresource(subresource, obj, old)
         self._refuse_if(strategy, obj, problems)
         request.warnings += strategy.warnings(obj, old)
-        field_request = self._field_request(strategy, request, operation, subresource)
-        obj = patch.settle(old, obj, field_request, strategy.merge_type())
+        obj = self._owned(strategy, old, obj, request, operation, subresource)
         obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if obj == old:
             return Written(old, raw=None if strategy.converts else stored.raw)
@@ -249,10 +261,28 @@ class Writes:
         new = self._storage.put(stored.storage, stored.namespace, stored.name, obj)
         return Written(new.object, raw=new.raw)
 
+    def _owned(
+        self,
+        strategy: Strategy,
+        old: Object | None,
+        obj: Object,
+        request: WriteRequest,
+        operation: Operation,
+        subresource: str | None,
+    ) -> Object:
+        """The object with its managedFields as they are after this write (an apply has settled them already)."""
+        if operation == "Apply":
+            return obj
+        field_request = self._field_request(strategy, request, operation, subresource)
+        result: Object = patch.settle(old, obj, field_request, strategy.merge_type())
+        return result
+
     def _check_preconditions(self, resource: Resource, stored: Stored, sent: dict[str, Any]) -> None:
         uid = stored.object["metadata"]["uid"]
         if sent.get("uid") not in (None, "", uid):
-            key = "/".join(x for x in ("/registry", resource.group, resource.plural, stored.namespace, stored.name) if x)
+            key = "/".join(
+                x for x in ("/registry", resource.group, resource.plural, stored.namespace, stored.name) if x
+            )
             why = (
                 f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
                 f"Precondition failed: UID in precondition: {sent['uid']}, UID in object meta: {uid}"
@@ -268,7 +298,9 @@ class Writes:
             return [] if strategy.validates_metadata else names.object_meta(found, name_check=strategy.validate_name)
         # A real server checks metadata before an update and again with the kind, and lists what it finds both times.
         problems = names.object_meta(found, name_check=strategy.validate_name, old=old["metadata"])
-        return problems * (1 if strategy.validates_metadata else 2) + meta.finalizer_problems(found, old["metadata"]) * 2
+        return (
+            problems * (1 if strategy.validates_metadata else 2) + meta.finalizer_problems(found, old["metadata"]) * 2
+        )
 
     def _refuse_if(self, strategy: Strategy, obj: Object, problems: list[FieldError]) -> None:
         if problems:
@@ -305,7 +337,6 @@ class Writes:
             listed = ", ".join(f".{path}: field not declared in schema" for path in decoded.unknown)
             where = f"{namespace or ''}/{name}; {resource.api_version}, Kind={resource.kind}"
             raise ApiError(500, "", f"failed to create typed patch object ({where}): {listed}")
-        strategy.reset_fields(decoded.object, subresource)
         live = None if stored is None else strategy.from_storage(stored.copy())
         if live is None and subresource:
             raise errors.not_found(resource.group, resource.plural, name)
@@ -316,7 +347,7 @@ class Writes:
         try:
             new = patch.apply(live, decoded.object, field_request, strategy.merge_type(), force=request.force)
         except patch.ApplyConflict as e:
-            raise ApiError(409, "Conflict", e.message(), {"causes": e.causes()}) from None
+            raise ApiError(e.code, e.reason, e.message, {"causes": e.causes}) from None
         except patch.PatchError as e:
             raise _from_patch_error(e) from None
         if stored is None:

@@ -1,18 +1,17 @@
 """What a kind adds to the rules that all objects share. One `Strategy` per served resource."""
 
+# ruff: noqa: ARG002 - hooks share one signature
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from selm_local.apiserver import meta
+from selm_local.apiserver import meta, patch
 from selm_local.apiserver.builtin import DecodeError
-from selm_local.apiserver.interim import patch
 from selm_local.apiserver.resources import Resource
 from selm_local.apiserver.schema import names
 from selm_local.apiserver.schema.errors import FieldError
 from selm_local.apiserver.storage import Object
-
 
 __all__ = ["DecodeError", "Decoded", "Strategy"]
 
@@ -53,14 +52,6 @@ class Strategy:
     def decode_applied(self, obj: Object) -> Decoded:
         """Like decode, for an apply patch: a part of an object, in which absent is not empty."""
         return self.decode(obj)
-
-    def reset_fields(self, applied: Object, subresource: str | None) -> None:
-        """Drop what an apply to this endpoint does not set, so that its manager does not come to own it."""
-        if subresource == "status":
-            for name in [k for k in applied if k not in ("apiVersion", "kind", "metadata", "status")]:
-                del applied[name]
-        elif self.resource.has_status:
-            applied.pop("status", None)
 
     def merge_type(self) -> patch.MergeType:
         """How this kind's lists and maps merge and who owns them."""
@@ -122,8 +113,12 @@ class Strategy:
     def validate_name(self, name: str) -> list[str]:
         return names.dns1123_subdomain(name)
 
-    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
-        """Reasons to refuse beside metadata's. old: None on create. subresource: None or "status"."""
+    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
+        """Reasons to refuse beside metadata's. old: None on create."""
+        return []
+
+    def validate_subresource(self, subresource: str, obj: Object, old: Object) -> list[FieldError]:
+        """The same for an update through a subresource."""
         return []
 
     def warnings(self, obj: Object, old: Object | None) -> list[str]:

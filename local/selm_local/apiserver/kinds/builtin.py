@@ -1,5 +1,6 @@
 """What all of Kubernetes' own kinds share: bodies read by the published schemas."""
 
+# ruff: noqa: ARG002 - hooks share one signature
 from __future__ import annotations
 
 from typing import Any
@@ -61,4 +62,3 @@ def path_segment(name: str) -> list[str]:
     if name in (".", ".."):
         return [f"may not be '{name}'"]
     return [f"may not contain '{c}'" for c in ("/", "%") if c in name]
-

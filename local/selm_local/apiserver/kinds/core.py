@@ -1,5 +1,6 @@
 """Namespaces, nodes, ConfigMaps, Secrets, ServiceAccounts, Services, Leases, RBAC, PriorityClasses."""
 
+# ruff: noqa: ARG002 - hooks share one signature
 from __future__ import annotations
 
 import base64
@@ -46,12 +47,10 @@ def _frozen(obj: Object, old: Object | None, parts: tuple[str, ...]) -> list[Fie
 
 
 class ConfigMaps(BuiltIn):
-    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
         data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
         found = _validate_keys(data, "data") + _validate_keys(binary, "binaryData")
-        found += [
-            field.invalid(f"binaryData[{k}]", k, "duplicate of key present in data") for k in binary if k in data
-        ]
+        found += [field.invalid(f"binaryData[{k}]", k, "duplicate of key present in data") for k in binary if k in data]
         if sum(len(v.encode()) for v in [*data.values(), *binary.values()]) > MAX_DATA:
             found.append(field.too_long("", MAX_DATA))
         return found + _frozen(obj, old, ("data", "binaryData"))
@@ -72,7 +71,7 @@ class Secrets(BuiltIn):
             obj["data"] = {**(obj.get("data") or {}), **encoded}
         return obj
 
-    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
         data = obj.get("data") or {}
         found = _validate_keys(data, "data")
         if sum(len(v) * 3 // 4 for v in data.values()) > MAX_DATA:
@@ -162,7 +161,7 @@ class Services(BuiltIn):
     def validate_name(self, name: str) -> list[str]:
         return names.dns1035_label(name)
 
-    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
         spec, found = obj["spec"], []
         ports = spec.get("ports") or []
         found += names.label_map(spec.get("selector"), "spec.selector")
@@ -189,7 +188,7 @@ class Leases(BuiltIn):
     create_on_update = True
     unconditional_update = False
 
-    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
         spec, found = obj.get("spec") or {}, []
         if spec.get("holderIdentity") == "":
             found.append(field.invalid("spec.holderIdentity", "", "must not be empty"))
@@ -205,7 +204,7 @@ class RoleLike(BuiltIn):
     def validate_name(self, name: str) -> list[str]:
         return path_segment(name)
 
-    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
         found: list[FieldError] = []
         for i, rule in enumerate(obj.get("rules") or []):
             here, paths = f"rules[{i}]", rule.get("nonResourceURLs") or []
@@ -244,7 +243,7 @@ class RoleBindingLike(BuiltIn):
             role["apiGroup"] = "rbac.authorization.k8s.io"
         return found
 
-    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
         found: list[FieldError] = []
         role = obj.get("roleRef") or {}
         kinds = ("Role", "ClusterRole") if self.resource.namespaced else ("ClusterRole",)
@@ -270,7 +269,7 @@ class PriorityClasses(BuiltIn):
         obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
         return obj
 
-    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
         found = one_of("preemptionPolicy", obj["preemptionPolicy"], ("Never", "PreemptLowerPriority"))
         name, value = obj["metadata"].get("name", ""), obj.get("value", 0)
         if not name.startswith("system-") and value > 1_000_000_000:
@@ -279,4 +278,3 @@ class PriorityClasses(BuiltIn):
         if old is not None and value != old.get("value", 0):
             found.append(field.forbidden("value", "may not be changed in an update."))
         return found
-

@@ -106,7 +106,7 @@ class CustomResourceDefinitions(BuiltIn):
             set_condition(status, "Established", "False", "NotAccepted", "not all names are accepted", now)
         return status
 
-    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
         return validate_crd(obj, old)
 
     validates_metadata = True

@@ -1,12 +1,13 @@
 """Custom resources: the rules that a CRD declares."""
 
+# ruff: noqa: ARG002 - hooks share one signature
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from selm_local.apiserver import patch
 from selm_local.apiserver.errors import ApiError
-from selm_local.apiserver.interim import patch
 from selm_local.apiserver.jsonpath import compile_path
 from selm_local.apiserver.kinds.base import Decoded, Strategy
 from selm_local.apiserver.resources import CUSTOM_VERBS, STATUS, Resource
@@ -106,7 +107,10 @@ class Custom(Strategy):
         outside = ("metadata", "status") if self.resource.has_status else ("metadata",)
         return {k: v for k, v in obj.items() if k not in outside}
 
-    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
+        return self.schema.validate(obj, old)
+
+    def validate_subresource(self, subresource: str, obj: Object, old: Object) -> list[FieldError]:
         return self.schema.validate(obj, old)
 
     @property

@@ -49,7 +49,7 @@ class CoreEvents(BuiltIn):
         obj.setdefault("source", {})
         return obj
 
-    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
         namespace = obj["metadata"].get("namespace")
         regarding = (obj.get("involvedObject") or {}).get("namespace") or ""
         found: list[FieldError] = []
@@ -88,7 +88,15 @@ def _validate_new(obj: Object, old: Object | None) -> list[FieldError]:
     if len(obj.get("message") or "") > _NOTE:
         found.append(field.invalid("message", "", f"can have at most {_NOTE} characters"))
     if old is not None:
-        for name in ("involvedObject", "reason", "eventTime", "reportingComponent", "reportingInstance", "action", "type"):
+        for name in (
+            "involvedObject",
+            "reason",
+            "eventTime",
+            "reportingComponent",
+            "reportingInstance",
+            "action",
+            "type",
+        ):
             if obj.get(name) != old.get(name):
                 found.append(field.invalid(name, obj.get(name), "field is immutable"))
     return found
@@ -121,7 +129,7 @@ class NewEvents(BuiltIn):
         result["apiVersion"] = self.resource.api_version
         return result
 
-    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
+    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
         found: list[FieldError] = []
         if not obj.get("eventTime"):
             found.append(field.required("eventTime"))
@@ -134,4 +142,14 @@ class NewEvents(BuiltIn):
         return found + _validate_new(self.to_storage(obj), stored_old)
 
     def selectable(self, name: str) -> bool:
-        return name in ("metadata.name", "metadata.namespace", "reason", "type", "reportingController", "regarding.kind", "regarding.name", "regarding.namespace", "regarding.uid")
+        return name in (
+            "metadata.name",
+            "metadata.namespace",
+            "reason",
+            "type",
+            "reportingController",
+            "regarding.kind",
+            "regarding.name",
+            "regarding.namespace",
+            "regarding.uid",
+        )

@@ -62,9 +62,7 @@ class Jobs(BuiltIn):
         selector = spec.setdefault("selector", {})
         selector.setdefault("matchLabels", {})[CONTROLLER_UID] = uid
 
-    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
-        if subresource is not None:
-            return []
+    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
         if old is not None:
             return _changes(obj["spec"], old["spec"], old.get("status") or {}) + validate_job_spec(obj["spec"])
         return _hostnames(obj) + validate_job_spec(obj["spec"])
@@ -95,7 +93,15 @@ def _hostnames(obj: Object) -> list[FieldError]:
 
 def validate_job_spec(spec: Object) -> list[FieldError]:
     found: list[FieldError] = []
-    for name in ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished", "backoffLimitPerIndex", "maxFailedIndexes"):
+    for name in (
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+        "maxFailedIndexes",
+    ):
         found += at_least(f"spec.{name}", spec.get(name), 0)
     found += one_of("spec.completionMode", spec["completionMode"], ("NonIndexed", "Indexed"))
     found += _validate_indexes(spec)
@@ -106,12 +112,16 @@ def validate_job_spec(spec: Object) -> list[FieldError]:
     found += one_of("spec.podReplacementPolicy", replacement, allowed)
     managed_by = spec.get("managedBy")
     if managed_by is not None and "/" not in managed_by:
-        found.append(field.invalid("spec.managedBy", managed_by, "must be a domain-prefixed path (such as \"acme.io/foo\")"))
+        found.append(
+            field.invalid("spec.managedBy", managed_by, 'must be a domain-prefixed path (such as "acme.io/foo")')
+        )
     template = spec["template"]
     selector = from_label_selector(spec.get("selector"))
     labels = template["metadata"].get("labels") or {}
     if not selector.matches(labels):
-        found.append(field.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"))
+        found.append(
+            field.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+        )
     found += validate_pod_spec(template["spec"], "spec.template.spec")
     policy = template["spec"].get("restartPolicy")
     if policy == "Always":
@@ -124,7 +134,11 @@ def validate_job_spec(spec: Object) -> list[FieldError]:
 
 def _validate_indexes(spec: Object) -> list[FieldError]:
     found: list[FieldError] = []
-    completions, per_index, failed = spec.get("completions"), spec.get("backoffLimitPerIndex"), spec.get("maxFailedIndexes")
+    completions, per_index, failed = (
+        spec.get("completions"),
+        spec.get("backoffLimitPerIndex"),
+        spec.get("maxFailedIndexes"),
+    )
     if spec["completionMode"] == "Indexed":
         if completions is None:
             found.append(field.required("spec.completions", "when completion mode is Indexed"))
@@ -134,7 +148,9 @@ def _validate_indexes(spec: Object) -> list[FieldError]:
             found.append(field.invalid("spec.parallelism", parallelism, text))
         if failed is not None and completions is not None and failed > completions:
             text = f"must be less than or equal to {completions}"
-            found.append(field.invalid("spec.maxFailedIndexes", failed, "must be less than or equal to completions: " + text))
+            found.append(
+                field.invalid("spec.maxFailedIndexes", failed, "must be less than or equal to completions: " + text)
+            )
     else:
         for name, value in (("backoffLimitPerIndex", per_index), ("maxFailedIndexes", failed)):
             if value is not None:
@@ -151,7 +167,9 @@ def _validate_failure_policy(spec: Object) -> list[FieldError]:
     path, rules, found = "spec.podFailurePolicy.rules", policy.get("rules") or [], []
     if len(rules) > MAX_RULES:
         found.append(field.too_many(path, len(rules), MAX_RULES))
-    containers = {c.get("name") for k in ("containers", "initContainers") for c in spec["template"]["spec"].get(k) or []}
+    containers = {
+        c.get("name") for k in ("containers", "initContainers") for c in spec["template"]["spec"].get(k) or []
+    }
     actions = ("Count", "FailIndex", "FailJob", "Ignore")
     for i, rule in enumerate(rules):
         here, action = f"{path}[{i}]", rule.get("action")
@@ -170,7 +188,10 @@ def _validate_failure_policy(spec: Object) -> list[FieldError]:
             found += _validate_exit_codes(codes, f"{here}.onExitCodes", containers)
         for j, condition in enumerate(conditions):
             where = f"{here}.onPodConditions[{j}]"
-            found += [field.invalid(f"{where}.type", condition.get("type") or "", t) for t in names.qualified_name(condition.get("type") or "")]
+            found += [
+                field.invalid(f"{where}.type", condition.get("type") or "", t)
+                for t in names.qualified_name(condition.get("type") or "")
+            ]
             found += one_of(f"{where}.status", condition.get("status"), ("False", "True", "Unknown"))
     return found
 
@@ -228,7 +249,11 @@ def _validate_success_policy(spec: Object) -> list[FieldError]:
             found.append(field.invalid(f"{here}.succeededCount", count, "must be greater than 0"))
         elif count is not None and count > total:
             what = "the specified index numbers" if indexes is not None else "completions"
-            found.append(field.invalid(f"{here}.succeededCount", count, f"must be less than or equal to {total} (the number of {what})"))
+            found.append(
+                field.invalid(
+                    f"{here}.succeededCount", count, f"must be less than or equal to {total} (the number of {what})"
+                )
+            )
     return found
 
 
@@ -256,7 +281,14 @@ def _changes(new: Object, old: Object, status: Object) -> list[FieldError]:
         elif new.get("completions") != new.get("parallelism") or old.get("completions") != old.get("parallelism"):
             text = "can only be modified in tandem with spec.parallelism"
             found.append(field.invalid("spec.completions", new.get("completions"), text))
-    for name in ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"):
+    for name in (
+        "selector",
+        "completionMode",
+        "podFailurePolicy",
+        "backoffLimitPerIndex",
+        "managedBy",
+        "successPolicy",
+    ):
         found += immutable(f"spec.{name}", new.get(name), old.get(name))
     template, before = new["template"], old["template"]
     # A queue may steer where a Job's pods go, as long as none has started.

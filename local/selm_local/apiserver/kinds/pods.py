@@ -49,9 +49,7 @@ class Pods(BuiltIn):
     def initial_status(self, obj: Object) -> Object:
         return {"phase": "Pending", "qosClass": qos_class(obj["spec"])}
 
-    def validate(self, obj: Object, old: Object | None, subresource: str | None) -> list[FieldError]:
-        if subresource is not None:
-            return []
+    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
         found = validate_pod_spec(obj["spec"], "spec")
         return found + (_changed(obj["spec"], old["spec"]) if old else [])
 
@@ -120,7 +118,11 @@ def _changed(new: Object, old: Object) -> list[FieldError]:
         found.append(field.forbidden("spec", _NOT_CHANGEABLE))
     before, now = old.get("activeDeadlineSeconds"), new.get("activeDeadlineSeconds")
     if before is not None and (now is None or now > before):
-        text = f"must be less than or equal to previous value {before}" if now else "must not update from a positive integer to nil value"
+        text = (
+            f"must be less than or equal to previous value {before}"
+            if now
+            else "must not update from a positive integer to nil value"
+        )
         found.append(field.invalid("spec.activeDeadlineSeconds", now, text))
     kept = new.get("tolerations") or []
     if any(t not in kept for t in old.get("tolerations") or []):
@@ -128,7 +130,9 @@ def _changed(new: Object, old: Object) -> list[FieldError]:
         found.append(field.forbidden("spec.tolerations", text))
     gates = old.get("schedulingGates") or []
     if any(g not in gates for g in new.get("schedulingGates") or []):
-        found.append(field.forbidden("spec.schedulingGates", "only deletion is allowed, but found new scheduling gates"))
+        found.append(
+            field.forbidden("spec.schedulingGates", "only deletion is allowed, but found new scheduling gates")
+        )
     return found
 
 

@@ -34,7 +34,7 @@ def quantity(text: str) -> Decimal | None:
     try:
         value = Decimal(number)
         if suffix in _BINARY:
-            return value * (2 ** _BINARY[suffix])
+            return value * Decimal(2) ** _BINARY[suffix]
         if suffix[:1] in ("e", "E") and len(suffix) > 1:
             return value.scaleb(int(suffix[1:]))
         return value.scaleb(_SUFFIX[suffix])
@@ -132,11 +132,15 @@ def validate_pod_spec(spec: Object, path: str) -> list[FieldError]:
         for i, container in enumerate(spec.get(key) or []):
             found += _validate_container(container, f"{path}.{key}[{i}]", volume_names, seen)
     found += one_of(f"{path}.restartPolicy", spec.get("restartPolicy"), RESTART_POLICIES)
-    found += one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy"), ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"))
+    found += one_of(
+        f"{path}.dnsPolicy", spec.get("dnsPolicy"), ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
+    )
     found += at_least(f"{path}.terminationGracePeriodSeconds", spec.get("terminationGracePeriodSeconds"), 0)
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline <= 2**31 - 1:
-        found.append(field.invalid(f"{path}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive"))
+        found.append(
+            field.invalid(f"{path}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive")
+        )
     for name in ("hostname", "subdomain"):
         if spec.get(name):
             found += [field.invalid(f"{path}.{name}", spec[name], text) for text in names.dns1123_label(spec[name])]
@@ -163,7 +167,12 @@ def _validate_volumes(volumes: list[Object], path: str) -> list[FieldError]:
         sources = [k for k in volume if k != "name"]
         for extra in sources[1:]:
             found.append(field.forbidden(f"{here}.{extra}", "may not specify more than 1 volume type"))
-        for kind, key in (("secret", "secretName"), ("configMap", "name"), ("hostPath", "path"), ("persistentVolumeClaim", "claimName")):
+        for kind, key in (
+            ("secret", "secretName"),
+            ("configMap", "name"),
+            ("hostPath", "path"),
+            ("persistentVolumeClaim", "claimName"),
+        ):
             if kind in volume and not volume[kind].get(key):
                 found.append(field.required(f"{here}.{kind}.{key}"))
     return found
@@ -193,7 +202,9 @@ def _validate_container(container: Object, path: str, volumes: set[Any], seen: s
     for i, port in enumerate(container.get("ports") or []):
         number = port.get("containerPort")
         if not number or not 1 <= number <= 65535:
-            found.append(field.invalid(f"{path}.ports[{i}].containerPort", number, "must be between 1 and 65535, inclusive"))
+            found.append(
+                field.invalid(f"{path}.ports[{i}].containerPort", number, "must be between 1 and 65535, inclusive")
+            )
     return found
 
 
@@ -211,9 +222,13 @@ def _validate_env(variables: list[Object], path: str) -> list[FieldError]:
             continue
         if variable.get("value"):
             found.append(field.invalid(f"{here}.valueFrom", "", "may not be specified when `value` is not empty"))
-        kinds = [k for k in ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef") if k in source]
+        kinds = [
+            k for k in ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef") if k in source
+        ]
         if len(kinds) != 1:
-            text = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+            text = (
+                "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+            )
             found.append(field.invalid(f"{here}.valueFrom", "", text))
         for kind in ("configMapKeyRef", "secretKeyRef"):
             for key in ("name", "key"):
@@ -248,7 +263,13 @@ def _validate_resources(resources: Object, path: str) -> list[FieldError]:
         for name, text in values.items():
             here, value = f"{path}.{group}[{name}]", quantity(text)
             if value is None:
-                found.append(field.invalid(here, text, "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"))
+                found.append(
+                    field.invalid(
+                        here,
+                        text,
+                        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+                    )
+                )
             elif value < 0:
                 found.append(field.invalid(here, text, "must be greater than or equal to 0"))
             elif "/" in name and value != value.to_integral_value():
@@ -272,7 +293,9 @@ def _validate_tolerations(tolerations: Iterable[Object], path: str) -> list[Fiel
     for i, toleration in enumerate(tolerations):
         here = f"{path}[{i}]"
         found += one_of(f"{here}.operator", toleration.get("operator"), ("Equal", "Exists", "Lt", "Gt"))
-        found += one_of(f"{here}.effect", toleration.get("effect") or None, ("NoSchedule", "PreferNoSchedule", "NoExecute"))
+        found += one_of(
+            f"{here}.effect", toleration.get("effect") or None, ("NoSchedule", "PreferNoSchedule", "NoExecute")
+        )
         if toleration.get("operator") == "Exists" and toleration.get("value"):
             found.append(field.invalid(f"{here}.operator", "Exists", "value must be empty when `operator` is 'Exists'"))
     return found

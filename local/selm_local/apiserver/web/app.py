@@ -77,7 +77,9 @@ class ApiServer:
     """HTTP over a registry. token: the administrator's bearer token. logs: where pods' logs lie; without it pods/log
     answers 501. tls: a server context; without it plain HTTP (tests)."""
 
-    def __init__(self, registry: Registry, token: str, *, tls: ssl.SSLContext | None = None, logs: PodLogs | None = None):
+    def __init__(
+        self, registry: Registry, token: str, *, tls: ssl.SSLContext | None = None, logs: PodLogs | None = None
+    ):
         self.registry = registry
         self.access = Access(registry.storage, token, registry.clock)
         self.logs = logs
@@ -137,9 +139,7 @@ class ApiServer:
     async def _resource(
         self, request: web.Request, user: User, target: route.Target, accept: Wanted
     ) -> web.StreamResponse:
-        attributes = Attributes(
-            target.verb, target.group, target.resource_text, target.namespace, target.name or ""
-        )
+        attributes = Attributes(target.verb, target.group, target.resource_text, target.namespace, target.name or "")
         resource = self.registry.catalog.find(target.group, target.version, target.plural)
         if resource is None or (target.namespace is not None and not resource.namespaced):
             self.access.require(user, attributes)

@@ -11,7 +11,12 @@ import yaml
 
 from selm_local.apiserver.errors import ApiError, bad_request
 
-JSON_TYPES = ("application/json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/json-patch+json")
+JSON_TYPES = (
+    "application/json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/json-patch+json",
+)
 YAML_TYPES = ("application/yaml", "application/apply-patch+yaml")
 MAX_BODY = 3 * 1024 * 1024
 

@@ -32,7 +32,9 @@ Handler = Callable[["Call"], Awaitable[web.StreamResponse]]
 class Call:
     """One request to one resource, authorized already. user: the caller's name."""
 
-    def __init__(self, request: web.Request, registry: Registry, resource: Resource, target: Target, wanted: Wanted, user: str):
+    def __init__(
+        self, request: web.Request, registry: Registry, resource: Resource, target: Target, wanted: Wanted, user: str
+    ):
         self.request = request
         self.registry = registry
         self.resource = resource
@@ -55,7 +57,9 @@ class Call:
         return self.request.content_type if "Content-Type" in self.request.headers else "application/json"
 
     def write_request(self, kind: str, *, apply: bool = False) -> WriteRequest:
-        return options.write_request(self.query, self.request.headers.get("User-Agent", ""), self.user, kind, apply=apply)
+        return options.write_request(
+            self.query, self.request.headers.get("User-Agent", ""), self.user, kind, apply=apply
+        )
 
     async def read(self, request: WriteRequest) -> Any:
         """The body as a value; what stands twice in it goes into the request."""
@@ -81,7 +85,9 @@ async def get(call: Call) -> web.StreamResponse:
     return _shaped(call, shapes.object_of(call.strategy, stored), shapes.raw_of(call.strategy, stored))
 
 
-def _shaped(call: Call, obj: Object, raw: bytes | None, status: int = 200, warnings: list[str] | None = None) -> web.Response:
+def _shaped(
+    call: Call, obj: Object, raw: bytes | None, status: int = 200, warnings: list[str] | None = None
+) -> web.Response:
     wanted = call.wanted
     if wanted.as_kind == "Table" and obj.get("kind") != "Status":
         meta = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
@@ -99,7 +105,9 @@ async def list_objects(call: Call) -> web.StreamResponse:
     if match not in ("", "Exact", "NotOlderThan"):
         raise options.list_problem("resourceVersionMatch", f"unknown value {match!r}; known: Exact, NotOlderThan")
     if match and asked is None:
-        raise options.list_problem("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided")
+        raise options.list_problem(
+            "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
+        )
     token, limit = query.get("continue", ""), options.whole_number(query, "limit") or 0
     if token and asked:
         raise errors.bad_request("specifying resource version is not allowed when using continue")

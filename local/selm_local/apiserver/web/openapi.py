@@ -191,9 +191,7 @@ def _reference(name: str) -> Object:
 
 def _type_meta() -> Object:
     published = builtin.definitions()[_META + "DeleteOptions"]["properties"]
-    return {
-        name: {"type": "string", "description": published[name]["description"]} for name in ("apiVersion", "kind")
-    }
+    return {name: {"type": "string", "description": published[name]["description"]} for name in ("apiVersion", "kind")}
 
 
 def _kind_of(resource: Resource, kind: str) -> list[Object]:

@@ -19,10 +19,10 @@ MAX_MANAGER = 128
 
 def whole_number(query: Mapping[str, str], name: str) -> int | None:
     value = query.get(name)
-    if value in (None, ""):
+    if not value:
         return None
     try:
-        return int(cast(str, value))
+        return int(value)
     except ValueError:
         raise bad_request(f"{name}: Invalid value: {value!r}: must be a whole number") from None
 
@@ -30,14 +30,14 @@ def whole_number(query: Mapping[str, str], name: str) -> int | None:
 def version_number(query: Mapping[str, str], name: str = "resourceVersion") -> int | None:
     """A resourceVersion; None where none was given. Raises ApiError 400."""
     value = query.get(name)
-    if value in (None, ""):
+    if not value:
         return None
-    if not cast(str, value).isdecimal():
+    if not value.isdecimal():
         raise bad_request(
             f'invalid resource version: {name}: Invalid value: "{value}": '
             f'strconv.ParseUint: parsing "{value}": invalid syntax'
         )
-    return int(cast(str, value))
+    return int(value)
 
 
 def _dry_run(values: list[str], kind: str) -> bool:
@@ -47,7 +47,9 @@ def _dry_run(values: list[str], kind: str) -> bool:
     return bool(values)
 
 
-def write_request(query: MultiMapping[str], user_agent: str, user: str, kind: str, *, apply: bool = False) -> WriteRequest:
+def write_request(
+    query: MultiMapping[str], user_agent: str, user: str, kind: str, *, apply: bool = False
+) -> WriteRequest:
     """Of a create, update or patch. The manager defaults to the client's name, except for apply, which must say it."""
     validation = query.get("fieldValidation") or "Warn"
     if validation not in FIELD_VALIDATION:
@@ -106,4 +108,6 @@ def watch_seconds(query: Mapping[str, str], default: float) -> float:
 
 
 def list_problem(field: str, message: str) -> ApiError:
-    return invalid("meta.k8s.io", "ListOptions", "", [FieldError(field, "FieldValueForbidden", f"Forbidden: {message}")])
+    return invalid(
+        "meta.k8s.io", "ListOptions", "", [FieldError(field, "FieldValueForbidden", f"Forbidden: {message}")]
+    )

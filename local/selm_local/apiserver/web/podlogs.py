@@ -86,9 +86,7 @@ async def pod_log(call: Call, logs: PodLogs | None) -> web.StreamResponse:
         state = container_state(stored.object, container)
         if not state or "waiting" in state:
             reason = (state.get("waiting") or {}).get("reason") or "ContainerCreating"
-            raise errors.bad_request(
-                f'container "{container}" in pod "{call.name}" is waiting to start: {reason}'
-            )
+            raise errors.bad_request(f'container "{container}" in pod "{call.name}" is waiting to start: {reason}')
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     await response.prepare(call.request)
     uid = stored.object["metadata"]["uid"]

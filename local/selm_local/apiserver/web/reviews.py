@@ -112,7 +112,9 @@ async def token(call: Call, access: Access) -> web.StreamResponse:
     seconds = _DEFAULT_TOKEN_SECONDS if seconds is None else seconds
     problems: list[FieldError] = []
     if isinstance(seconds, bool) or not isinstance(seconds, int):
-        raise errors.bad_request(f"spec.expirationSeconds: Invalid value: {seconds!r}: must be a whole number of seconds")
+        raise errors.bad_request(
+            f"spec.expirationSeconds: Invalid value: {seconds!r}: must be a whole number of seconds"
+        )
     if not MIN_TOKEN_SECONDS <= seconds <= MAX_TOKEN_SECONDS:
         text = f"may not specify a duration less than {MIN_TOKEN_SECONDS} seconds or more than 2^32 seconds"
         problems.append(invalid("spec.expirationSeconds", seconds, text))

@@ -82,9 +82,13 @@ def _initial_events(call: Call) -> bool | None:
     match = call.query.get("resourceVersionMatch", "")
     if asked is None:
         if match:
-            raise options.list_problem("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+            raise options.list_problem(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            )
         return None
     if match != "NotOlderThan":
-        raise options.list_problem("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+        raise options.list_problem(
+            "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        )
     return is_true(asked)
-
