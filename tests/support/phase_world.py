@@ -90,8 +90,10 @@ class PhaseWorld:
         return self.record(manifest)
 
     def commit_model(self, model: Path, iteration: int) -> Manifest:
-        """A Training phase that made this model."""
-        with self.context(Phase.TRAINING, iteration) as ctx:
+        """A Training phase that made this model, on offline pairs where no Scoring of the iteration is committed."""
+        scored = any((done.phase, done.iteration) == (Phase.SCORING, iteration) for done in self.committed)
+        pairs = "Online" if scored else "Offline"
+        with self.context(Phase.TRAINING, iteration, training={"pairs": pairs}) as ctx:
             files = {f"model/{path.name}": path for path in model.iterdir()}
             manifest = ctx.folder.commit(files, rows=0)
         return self.record(manifest)

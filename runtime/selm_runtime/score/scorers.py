@@ -12,8 +12,8 @@ from selm_runtime.errors import InvalidInput
 from selm_runtime.score.interface import ScalarScorer, Scorable, WeightedScorer
 from selm_runtime.score.rules import RuleScorer
 
-COMBINED = "combined"
-"""The name under which the weighted sum of all scorers stands; scorers of that name are refused."""
+COMBINED = "Combined"
+"""The name under which the weighted sum of all scorers stands: no scorer's, whose names are in lower case."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Scores:
     by_scorer: dict[str, list[float]]
     combined: list[float]
 
-    def of(self, name: str | None) -> list[float]:
-        """Of one scorer, or the sum for None."""
-        return self.combined if name is None else self.by_scorer[name]
+    def of(self, name: str) -> list[float]:
+        """Of one scorer by its name, or the sum by `COMBINED`."""
+        return self.combined if name == COMBINED else self.by_scorer[name]
 
 
 def build_scorers(scoring: ScoringConfig, fetch_model: Callable[[str], Path]) -> list[WeightedScorer]:
