@@ -1,1 +1,28 @@
-"""…"""
+"""Training: one objective over one iteration's pairs, on every rank of every node of a Job.
+
+launch.py       the pod's entry: fetches inputs, starts the ranks, commits as node 0
+agent.py        torchrun's agent for one node, static rendezvous
+worker.py       one rank's process
+loop.py         what a rank does, top to bottom
+batches.py      which pairs each step, rank and micro-batch holds (pure)
+objectives/     one pure module an objective, and their registry
+packing.py, attention.py, logprobs.py, model.py   from pairs to summed log-probs, nothing padded
+reference.py, anchor.py   the reference's log-probs, and the check that the first step starts from them
+engine.py       DeepSpeed
+checkpoint.py, export.py
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from selm_runtime.phase import PhaseContext
+
+
+def run(ctx: PhaseContext) -> None:
+    """Train and commit; see `launch.run`."""
+    # Imported here, so that the package's pure parts need none of the runtime's heavy libraries.
+    from selm_runtime.train.launch import run as run_phase
+
+    run_phase(ctx)

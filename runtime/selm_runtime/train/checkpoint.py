@@ -1,0 +1,206 @@
+"""Checkpoints: taken at a step boundary on which all ranks agree, uploaded in the background, committed by rank 0.
+
+A checkpoint holds every rank's part of weights and optimizer as DeepSpeed writes it (`rank-<r>/`), the reference's
+log-probs and the metrics so far (`trainer/`). Step 0 has the latter alone: the weights are the policy's own then.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from selm_runtime import faults
+from selm_runtime.artifacts.checkpoints import Checkpoint
+from selm_runtime.artifacts.commit import PhaseFolder
+from selm_runtime.artifacts.manifest import FileEntry
+from selm_runtime.artifacts.upload import files_below, persistently
+from selm_runtime.contract import TrainingConfig
+from selm_runtime.errors import InvalidInput, PhaseFailure
+from selm_runtime.reporting import Reporter
+from selm_runtime.train.engine import Engine
+from selm_runtime.train.ranks import Ranks
+from selm_runtime.train.reference import ReferenceTable
+
+log = logging.getLogger(__name__)
+
+History = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far training has come: steps done, the reference, and each step's metrics."""
+
+    step: int
+    reference: ReferenceTable
+    history: History
+
+
+@dataclass(frozen=True)
+class _Upload:
+    step: int
+    folder: Path
+    entries: Future[tuple[FileEntry, ...]]
+    started: float
+
+
+def world_facts(training: TrainingConfig) -> dict[str, int]:
+    """What the parts of a checkpoint fit: changed, training begins anew (parts are not resharded)."""
+    return {"nodes": training.nodes, "ranksPerNode": training.ranks_per_node, "zeroStage": training.zero_stage}
+
+
+class Checkpointer:
+    """The checkpoints of one attempt, on one rank. Every method is called by all ranks alike."""
+
+    def __init__(
+        self, folder: PhaseFolder, training: TrainingConfig, ranks: Ranks, scratch: Path, reporter: Reporter
+    ) -> None:
+        self._folder = folder
+        self._training = training
+        self._ranks = ranks
+        self._scratch = scratch
+        self._reporter = reporter
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint-upload")
+        self._pending: _Upload | None = None
+        self._last = time.monotonic()
+
+    # Resuming
+
+    def restore(self) -> tuple[Progress, Path | None] | None:
+        """The newest checkpoint of this input and world shape that verifies: (progress, folder for `Engine.load`).
+
+        The folder is None at step 0. Leftovers of another world shape are removed, so that they cannot stand in the
+        way of new ones.
+        """
+        below: int | None = None
+        while True:
+            found = self._ranks.from_first(self._newest(below) if self._ranks.is_first else None)
+            if found is None:
+                return None
+            into = self._scratch / "restored" / str(found.step)
+            failed = self._ranks.most([float(not self._fetch(found, into))])[0]
+            if not failed:
+                return self._read(found, into)
+            below = found.step
+
+    def _newest(self, below: int | None) -> Checkpoint | None:
+        found = self._folder.latest_checkpoint(below=below)
+        if found is not None and found.facts != world_facts(self._training):
+            log.warning(
+                "checkpoint at step %d was made by %s, this attempt has %s: training begins anew",
+                found.step,
+                found.facts,
+                world_facts(self._training),
+            )
+            self._folder.drop_checkpoints()
+            return None
+        return found
+
+    def _fetch(self, checkpoint: Checkpoint, into: Path) -> bool:
+        """Bring what this node's ranks need; False where a file is damaged or gone."""
+        if not self._ranks.is_first_of_node:
+            return True
+        first = self._ranks.rank
+        prefixes = ["trainer/"]
+        if checkpoint.step > 0:
+            prefixes += [f"{_rank_folder(rank)}/" for rank in range(first, first + self._ranks.local_size)]
+            if self._training.zero_stage < 3 and first > 0:
+                prefixes.append(f"{_rank_folder(0)}/mp_rank_")  # the weights, which rank 0 saved for all
+        try:
+            for prefix in prefixes:
+                self._folder.fetch_checkpoint(checkpoint, into, prefix)
+        except InvalidInput as error:
+            log.warning("checkpoint at step %d cannot be used: %s", checkpoint.step, error)
+            return False
+        return True
+
+    def _read(self, checkpoint: Checkpoint, into: Path) -> tuple[Progress, Path | None]:
+        history = json.loads((into / "history.json").read_text())
+        progress = Progress(checkpoint.step, ReferenceTable.read(into / "reference.parquet"), history)
+        return progress, into if checkpoint.step > 0 else None
+
+    # Saving
+
+    def commit_reference(self, reference: ReferenceTable) -> None:
+        """Step 0, before the first step: a resumed policy is no longer the reference. Waits for the store."""
+        if self._ranks.is_first:
+            files = self._trainer_files(self._scratch / "checkpoint-0", Progress(0, reference, []))
+            facts = world_facts(self._training)
+            persistently(lambda: self._folder.commit_checkpoint(0, files, facts))
+            faults.reach("reference-done")
+        self._ranks.barrier()
+        self._last = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether rank 0's clock asks for one (the others follow it)."""
+        waited = time.monotonic() - self._last
+        return self._ranks.is_first and self._pending is None and waited >= self._training.checkpoint.interval_seconds
+
+    def begin(self, engine: Engine, progress: Progress) -> None:
+        """Save to the local disk now, upload in the background."""
+        self.settle(wait=True)
+        started = time.monotonic()
+        folder = self._scratch / f"checkpoint-{progress.step}"
+        own = folder / _rank_folder(self._ranks.rank)
+        own.mkdir(parents=True)
+        engine.save(own)
+        files = files_below(own, f"{own.name}/")
+        if self._ranks.is_first:
+            files |= self._trainer_files(folder, progress)
+        entries = self._executor.submit(self._folder.upload_checkpoint, progress.step, files)
+        self._pending = _Upload(progress.step, folder, entries, started)
+
+    def settle(self, *, wait: bool) -> None:
+        """Commit the pending checkpoint once every rank has uploaded its part; forget it where one could not.
+
+        A checkpoint that fails costs progress at the next kill, never the training at work.
+        """
+        pending = self._pending
+        if pending is None:
+            return
+        if self._ranks.most([float(not wait and not pending.entries.done())])[0]:
+            return
+        entries: Sequence[FileEntry] | None
+        try:
+            entries = pending.entries.result()
+        except PhaseFailure as error:
+            log.warning("upload of the checkpoint at step %d failed: %s", pending.step, error)
+            entries = None
+        parts = self._ranks.gather(entries)
+        whole = [entry for part in parts if part is not None for entry in part]
+        if self._ranks.is_first and all(part is not None for part in parts):
+            self._commit(pending, whole)
+        shutil.rmtree(pending.folder, ignore_errors=True)
+        self._pending = None
+        self._last = time.monotonic()
+
+    def _commit(self, pending: _Upload, entries: list[FileEntry]) -> None:
+        try:
+            self._folder.commit_checkpoint(pending.step, {}, world_facts(self._training), entries=entries)
+            self._folder.prune_checkpoints(self._training.checkpoint.keep)
+        except PhaseFailure as error:
+            log.warning("commit of the checkpoint at step %d failed: %s", pending.step, error)
+            return
+        self._reporter.event(
+            "checkpoint",
+            step=pending.step,
+            bytes=sum(entry.size for entry in entries),
+            seconds=round(time.monotonic() - pending.started, 3),
+        )
+
+    def _trainer_files(self, folder: Path, progress: Progress) -> dict[str, Path]:
+        folder.mkdir(parents=True, exist_ok=True)
+        reference, history = folder / "reference.parquet", folder / "history.json"
+        progress.reference.write(reference)
+        history.write_text(json.dumps(progress.history))
+        return {"trainer/reference.parquet": reference, "trainer/history.json": history}
+
+
+def _rank_folder(rank: int) -> str:
+    return f"rank-{rank:04d}"

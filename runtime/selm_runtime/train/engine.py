@@ -1,0 +1,158 @@
+"""DeepSpeed as the trainer uses it: one engine, four ZeRO stages, nothing compiled at run time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from selm_runtime.contract import TrainingConfig
+
+BUCKET_ELEMENTS = 50_000_000
+"""Elements that are reduced or gathered at once; a buffer of this size is held (200 MB in float32)."""
+FAR = 1 << 40
+
+
+def dtype_of(training: TrainingConfig) -> torch.dtype:
+    """The number format of weights in the forward and backward pass; the optimizer's is float32 always."""
+    return torch.bfloat16 if training.precision == "BFloat16" else torch.float32
+
+
+def deepspeed_config(training: TrainingConfig) -> dict[str, Any]:
+    """DeepSpeed's configuration (https://www.deepspeed.ai/docs/config-json/) for one optimizer step a `step()` call.
+
+    Gradients are averaged over ranks, so a rank's loss is its sum of pair losses times ranks / batchSize. They are
+    accumulated and reduced in float32: the optimism term is some thousand times smaller than the preference term.
+    """
+    bf16 = training.precision == "BFloat16"
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": 1,  # nominal: micro-batches are cut by tokens
+        "gradient_accumulation_steps": 1,
+        "managed_gradient_accumulation": False,  # the loop calls step() once all micro-batches are through
+        "gradient_clipping": 0.0 if _clips_by_itself(training) else training.max_grad_norm,
+        "bf16": {"enabled": bf16},
+        "communication_data_type": "fp32",
+        "steps_per_print": FAR,
+        "zero_optimization": {
+            "stage": training.zero_stage,
+            "overlap_comm": False,
+            "contiguous_gradients": True,
+            "reduce_bucket_size": BUCKET_ELEMENTS,
+            "allgather_bucket_size": BUCKET_ELEMENTS,
+            "stage3_prefetch_bucket_size": BUCKET_ELEMENTS,
+            "stage3_param_persistence_threshold": 10_000,
+        },
+    }
+    if training.zero_stage > 0:
+        config["data_types"] = {"grad_accum_dtype": "fp32"}
+    return config
+
+
+def _clips_by_itself(training: TrainingConfig) -> bool:
+    """Without ZeRO and mixed precision DeepSpeed clips, but does not tell the norm: then it is done here."""
+    return training.zero_stage == 0 and training.precision == "Float32"
+
+
+def optimizer_of(model: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW (torch's own kernels, nothing to compile); weight decay on matrices, not on norms and biases."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
+    plain = [parameter for parameter in parameters if parameter.ndim <= 1]
+    settings = training.optimizer
+    return torch.optim.AdamW(
+        [
+            {"params": decayed, "weight_decay": settings.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ],
+        lr=training.learning_rate,
+        betas=(settings.beta1, settings.beta2),
+        eps=settings.epsilon,
+    )
+
+
+def prepare_deepspeed(device: torch.device) -> Any:
+    """Import DeepSpeed for the device, its log on stderr, its just-in-time compiled shared-memory collectives off.
+
+    The latter need a C++ compiler at run time; gloo does the same work without one.
+    """
+    if device.type == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    import deepspeed
+    from deepspeed.ops import __compatible_ops__
+    from deepspeed.utils import logger
+
+    __compatible_ops__["deepspeed_shm_comm"] = False
+    for handler in logger.handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(sys.stderr)
+    logger.setLevel(logging.WARNING)
+    return deepspeed
+
+
+class Engine:
+    """What the loop needs of DeepSpeed, and no more: forward, backward, step, gather, save, load."""
+
+    def __init__(self, model: nn.Module, training: TrainingConfig, device: torch.device) -> None:
+        self._deepspeed = prepare_deepspeed(device)
+        self._training = training
+        self._norm: float | None = None
+        optimizer = optimizer_of(model, training)
+        if _clips_by_itself(training):
+            optimizer.register_step_pre_hook(self._clip)
+        self._engine: Any = self._deepspeed.initialize(
+            model=model,
+            optimizer=optimizer,
+            config=deepspeed_config(training),
+            dist_init_required=False,
+        )[0]
+
+    @property
+    def module(self) -> nn.Module:
+        module: nn.Module = self._engine.module
+        return module
+
+    @property
+    def partitioned(self) -> bool:
+        """Whether each rank holds a part of every weight only (ZeRO-3)."""
+        return self._training.zero_stage == 3
+
+    def __call__(self, batch: Any) -> Tensor:
+        output: Tensor = self._engine(batch)
+        return output
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate a micro-batch's gradients; `loss` is this rank's share times the number of ranks."""
+        self._engine.backward(loss)
+
+    def step(self, learning_rate: float) -> float:
+        """Reduce, clip, update; returns the gradient's norm before clipping, over all ranks."""
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._engine.step()
+        norm = self._norm if _clips_by_itself(self._training) else self._engine.get_global_grad_norm()
+        if norm is None:
+            raise RuntimeError("the optimizer step left no gradient norm")
+        return float(norm)
+
+    def _clip(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self._norm = float(nn.utils.clip_grad_norm_(parameters, self._training.max_grad_norm))
+
+    def gathered(self, parameters: list[nn.Parameter]) -> Any:
+        """Context in which whole weights are there on every rank; to be entered by all ranks alike."""
+        return self._deepspeed.zero.GatheredParameters(parameters, enabled=self.partitioned)
+
+    def save(self, folder: Path) -> None:
+        """Write this rank's part of weights and optimizer into `folder`, its own; to be called by all ranks."""
+        self._engine.save_checkpoint(str(folder.parent), tag=folder.name, save_latest=False)
+
+    def load(self, folder: Path) -> None:
+        """Take weights and optimizer from `folder`. Raises RuntimeError if DeepSpeed finds no checkpoint there."""
+        path, _ = self._engine.load_checkpoint(str(folder.parent), tag=folder.name)
+        if path is None:
+            raise RuntimeError(f"DeepSpeed found no checkpoint of this rank in {folder}")

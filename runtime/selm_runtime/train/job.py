@@ -1,0 +1,58 @@
+"""What a pod's entry hands to the ranks that it starts, and what each of them leaves behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from selm_runtime.contract import PhaseError
+
+ENV_JOB = "SELM_TRAIN_JOB"
+"""Path of the `TrainJob` as JSON. Written by the pod's entry, read by its ranks."""
+
+
+class TrainJob(BaseModel):
+    """Everything that was brought to this node before the ranks start; the phase config comes by its own variable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: Path
+    """Folder of the model to train, in Hugging Face layout."""
+    reference: Path | None
+    """Folder of the reference, or None where it is the policy's own weights."""
+    pairs: Path
+    """Parquet file of `pairs.PAIR_TOKENS`."""
+    scratch: Path
+    """Private folder of the pod; the exported model goes to `model` below it."""
+    input_digest: str
+    writer: str
+    index: int
+    """The completion index: the node's rank."""
+    master_address: str
+    master_port: int
+    peers_seconds: int
+    """How long the nodes wait for each other."""
+
+    @property
+    def model(self) -> Path:
+        return self.scratch / "model"
+
+    @property
+    def stop_file(self) -> Path:
+        """Made by the entry once the pod is asked to go: reaches ranks that are still importing, too."""
+        return self.scratch / "stop"
+
+    def outcome_file(self, local_rank: int) -> Path:
+        return self.scratch / f"outcome-{local_rank}.json"
+
+
+class Outcome(BaseModel):
+    """How a rank ended. A rank that was killed leaves none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exit_code: int
+    error: PhaseError | None = None
+    metrics: dict[str, float] = {}
+    facts: dict[str, int] = {}

@@ -1,0 +1,168 @@
+"""The pod's entry: brings the inputs to the node, starts its ranks, and commits what they made.
+
+Everything that can be refused is refused here, before a process group exists; what the ranks do is in `loop.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selm_runtime.artifacts.manifest import Manifest
+from selm_runtime.artifacts.upload import files_below, time_scale
+from selm_runtime.contract import ENV_COMPLETION_INDEX, ENV_PHASE_CONFIG, ExitCode, Phase, PhaseConfig
+from selm_runtime.errors import InvalidInput, PeerLost, PhaseFailure, TemporaryFailure
+from selm_runtime.train.data import load_pairs
+from selm_runtime.train.job import ENV_JOB, Outcome, TrainJob
+from selm_runtime.train.pairs import write_pairs
+
+if TYPE_CHECKING:
+    from selm_runtime.phase import PhaseContext
+
+PEERS_SECONDS = 600.0
+"""How long a pod waits for the master's name, and the nodes for each other."""
+POLL_SECONDS = 0.1
+LOCALHOST = "127.0.0.1"
+FAILURES: dict[int, type[PhaseFailure]] = {kind.exit_code: kind for kind in (InvalidInput, TemporaryFailure, PeerLost)}
+
+
+def run(ctx: PhaseContext) -> None:
+    """Train on this node and, as node 0, commit the exported model.
+
+    Raises InvalidInput, TemporaryFailure or PeerLost as the ranks did; RuntimeError where one crashed or was killed.
+    """
+    started = time.monotonic()
+    job, truncated = prepare(ctx)
+    ctx.reporter.event("stage", name="inputs", seconds=round(time.monotonic() - started, 3))
+    outcomes = run_ranks(ctx, job)
+    if ctx.index == 0:
+        started = time.monotonic()
+        outcome = outcomes[0]
+        ctx.folder.commit(
+            files_below(job.model, "model/"),
+            rows=outcome.facts["pairs"],
+            metrics=outcome.metrics,
+            facts={**outcome.facts, "truncatedPairs": truncated},
+        )
+        ctx.reporter.event("stage", name="commit", seconds=round(time.monotonic() - started, 3))
+
+
+def prepare(ctx: PhaseContext) -> tuple[TrainJob, int]:
+    """Fetch models and pairs; returns the ranks' job and the number of truncated pairs."""
+    config = ctx.config
+    policy = _model_of(ctx, config.iteration - 1)
+    reference = policy if config.training.reference == "Previous" else _model_of(ctx, 0)
+    # Equal weights are one model, whatever the setting is called: no second forward pass, and the anchor holds.
+    same = policy.content_under("model/") == reference.content_under("model/")
+    policy_folder = ctx.cache.model(policy)
+    found = load_pairs(ctx.folder, policy_folder)
+    ctx.stop.check()
+    pairs = ctx.scratch / "pairs.parquet"
+    write_pairs(found.pairs, pairs)
+    address, port = rendezvous_of(config)
+    job = TrainJob(
+        policy=policy_folder,
+        reference=None if same else ctx.cache.model(reference),
+        pairs=pairs,
+        scratch=ctx.scratch,
+        input_digest=ctx.folder.input_digest,
+        writer=ctx.folder.writer,
+        index=ctx.index,
+        master_address=address,
+        master_port=port,
+        peers_seconds=max(1, round(PEERS_SECONDS * time_scale())),
+    )
+    return job, found.truncated
+
+
+def rendezvous_of(config: PhaseConfig) -> tuple[str, int]:
+    """Where the ranks meet: pod 0's name and the operator's port, or a free local port where there is one node."""
+    if config.training.nodes == 1:
+        with socket.socket() as free:
+            free.bind((LOCALHOST, 0))
+            port: int = free.getsockname()[1]
+        return LOCALHOST, port
+    rendezvous = config.training.rendezvous
+    if rendezvous is None:
+        raise InvalidInput(
+            "InvalidConfig", f"training.rendezvous is absent; {config.training.nodes} nodes need one to meet"
+        )
+    return rendezvous.master_address, rendezvous.master_port
+
+
+def run_ranks(ctx: PhaseContext, job: TrainJob) -> list[Outcome]:
+    """Start this node's ranks under torchrun's agent and wait for them; their outcomes, by local rank.
+
+    SIGTERM reaches the ranks as a file, which they look at together at each step boundary.
+    """
+    await_name(ctx, job)
+    job_file = job.scratch / "job.json"
+    job_file.write_text(job.model_dump_json())
+    environment = {
+        **os.environ,
+        ENV_JOB: str(job_file),
+        ENV_PHASE_CONFIG: ctx.config.model_dump_json(by_alias=True),
+        ENV_COMPLETION_INDEX: str(ctx.index),
+    }
+    agent = subprocess.Popen([sys.executable, "-m", "selm_runtime.train.agent"], env=environment)
+    try:
+        while agent.poll() is None:
+            if ctx.stop.requested:
+                job.stop_file.touch()
+            time.sleep(POLL_SECONDS)
+    finally:
+        if agent.poll() is None:
+            agent.kill()
+            agent.wait()
+    outcomes = [_outcome(job.outcome_file(rank)) for rank in range(ctx.config.training.ranks_per_node)]
+    raise_for(agent.returncode, outcomes)
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def await_name(ctx: PhaseContext, job: TrainJob) -> None:
+    """Wait until the master's name resolves: the Service answers for pod 0 some seconds after it was created."""
+    deadline = time.monotonic() + job.peers_seconds
+    while True:
+        ctx.stop.check()
+        try:
+            socket.getaddrinfo(job.master_address, job.master_port, proto=socket.IPPROTO_TCP)
+            return
+        except OSError as error:
+            if time.monotonic() >= deadline:
+                raise PeerLost(
+                    "PeerLost",
+                    f"the name of rank 0's pod, {job.master_address}, did not resolve in {job.peers_seconds} s: {error}",
+                ) from error
+        time.sleep(POLL_SECONDS)
+
+
+def raise_for(code: int, outcomes: Sequence[Outcome | None]) -> None:
+    """Return if every rank of the node ended well, else raise what the pod ends with.
+
+    `code` is the agent's: which of the ranks' ends counts, where several failed at once. The words come from a rank
+    that ended with it; one that was killed left none.
+    """
+    there = [outcome for outcome in outcomes if outcome is not None]
+    if code == ExitCode.DONE and len(there) == len(outcomes):
+        return
+    error = next((outcome.error for outcome in there if outcome.exit_code == code and outcome.error), None)
+    kind = FAILURES.get(code)
+    if kind is not None:
+        raise kind(error.reason, error.message) if error else kind(kind.__name__, "no rank of this node said why")
+    said = error.message if error else "it was killed, and left no word"
+    raise RuntimeError(f"a rank of this node failed (torchrun's agent ended with {code}): {said}")
+
+
+def _outcome(file: Path) -> Outcome | None:
+    return Outcome.model_validate_json(file.read_text()) if file.exists() else None
+
+
+def _model_of(ctx: PhaseContext, iteration: int) -> Manifest:
+    """The manifest with the model that `iteration` ended with; 0: the imported base."""
+    return ctx.folder.manifest(Phase.TRAINING if iteration else Phase.PREPARATION, iteration)

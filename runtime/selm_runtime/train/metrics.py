@@ -1,0 +1,58 @@
+"""Means over the pairs of an optimizer step, and over the steps of a phase."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from selm_runtime.errors import InvalidInput
+from selm_runtime.train.ranks import Ranks
+
+REPORTED = (
+    "loss",
+    "preferenceLoss",
+    "rewardMargin",
+    "rewardAccuracy",
+    "rewardChosen",
+    "rewardRejected",
+    "exploredLogRatio",
+    "gradNorm",
+)
+"""Of a step's metrics, those whose mean over the phase goes into its manifest, where the objective has them."""
+
+
+class StepMean:
+    """Sums per-pair metrics over micro-batches and ranks."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+
+    def add(self, metrics: Mapping[str, Tensor]) -> None:
+        """Per-pair values [pairs] of one micro-batch."""
+        for name, values in metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(values.double().sum())
+
+    def over(self, pairs: int, ranks: Ranks) -> dict[str, float]:
+        """The means over all ranks' pairs of the step; every rank calls it and gets the same."""
+        names = sorted(self._sums)
+        totals = ranks.total([self._sums[name] for name in names])
+        return {name: total / pairs for name, total in zip(names, totals, strict=True)}
+
+
+def require_finite(step: int, metrics: Mapping[str, float]) -> None:
+    """Raise InvalidInput (`NonFiniteLoss`) where loss or gradient is NaN or infinite: equal on all ranks."""
+    for name in ("loss", "gradNorm"):
+        if not math.isfinite(metrics[name]):
+            raise InvalidInput(
+                "NonFiniteLoss",
+                f"{name} is {metrics[name]} at optimizer step {step}; the same happens on every retry: a lower "
+                "spec.training.learningRate, a lower alpha, or Float32 precision is needed",
+            )
+
+
+def summary(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The phase's metrics: means over its steps, and the last step's loss."""
+    means = {name: math.fsum(step[name] for step in history) / len(history) for name in REPORTED if name in history[0]}
+    return {**means, "lossLast": history[-1]["loss"]}

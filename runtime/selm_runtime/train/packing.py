@@ -1,0 +1,119 @@
+"""One micro-batch as one unpadded sequence: each prompt once, followed by its distinct responses.
+
+    tokens     p0 p1 p2 | c0 c1 | r0 r1 r2 | p0' p1' | ...
+    positions   0  1  2 |  3  4 |  3  4  5 |  0   1  | ...
+
+Every response continues its own prompt and sees neither the other responses nor other pairs (`attention.py`). The
+first token of each response is predicted by the prompt's last token, whose hidden state therefore serves up to three
+times. The output head runs on the positions that predict a response token and on no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selm_runtime.train.objectives import Sums
+from selm_runtime.train.pairs import Pair
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One pair's stretch of the packed sequence: lengths of the prompt and of each response, in order."""
+
+    start: int
+    prompt: int
+    responses: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        return self.prompt + sum(self.responses)
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """A micro-batch of n pairs with R distinct responses and N response tokens in a sequence of T tokens."""
+
+    rows: tuple[int, ...]  # [n]
+    segments: tuple[Segment, ...]  # [n]
+    input_ids: Tensor  # [1, T] int64
+    position_ids: Tensor  # [1, T] int64
+    predicts: Tensor  # [N] int64: the position whose hidden state predicts the token
+    targets: Tensor  # [N] int64: the token
+    response_of: Tensor  # [N] int64: which response the token belongs to
+    lengths: Tensor  # [R] int64: response tokens
+    chosen: Tensor  # [n] int64: index of the pair's response in [0, R)
+    rejected: Tensor  # [n] int64
+    explored: Tensor | None  # [n] int64
+
+    @property
+    def tokens(self) -> int:
+        return int(self.input_ids.shape[1])
+
+    def sums(self, log_probs: Tensor) -> Sums:
+        """Distribute summed log-probs [R] of the distinct responses to the roles that they play."""
+        return Sums(
+            chosen=log_probs[self.chosen],
+            rejected=log_probs[self.rejected],
+            explored=None if self.explored is None else log_probs[self.explored],
+        )
+
+    def to(self, device: torch.device) -> PackedBatch:
+        """The same batch with its tensors on `device`."""
+        moved: dict[str, Any] = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
+
+
+def pack(pairs: Sequence[Pair], *, explored: bool) -> PackedBatch:
+    """Lay pairs out in one sequence. Without `explored` that response is not in it at all.
+
+    Raises ValueError for a pair without prompt tokens or with an empty response: nothing would predict, or be predicted.
+    """
+    ids: list[int] = []
+    positions: list[int] = []
+    predicts: list[int] = []
+    targets: list[int] = []
+    response_of: list[int] = []
+    lengths: list[int] = []
+    segments: list[Segment] = []
+    roles: dict[str, list[int]] = {"chosen": [], "rejected": [], "explored": []}
+    for pair in pairs if explored else [pair.without_explored() for pair in pairs]:
+        responses = pair.responses
+        if not pair.prompt or not all(responses):
+            raise ValueError(f"row {pair.row}: the prompt and every response need at least one token")
+        segments.append(Segment(len(ids), len(pair.prompt), tuple(len(response) for response in responses)))
+        ids += pair.prompt
+        positions += range(len(pair.prompt))
+        last_prompt = len(ids) - 1
+        index_of = {response: len(lengths) + i for i, response in enumerate(responses)}
+        for response in responses:
+            start = len(ids)
+            predicts += [last_prompt, *range(start, start + len(response) - 1)]
+            targets += response
+            response_of += [index_of[response]] * len(response)
+            lengths.append(len(response))
+            ids += response
+            positions += range(len(pair.prompt), len(pair.prompt) + len(response))
+        roles["chosen"].append(index_of[pair.chosen])
+        roles["rejected"].append(index_of[pair.rejected])
+        if explored:
+            if pair.explored is None:
+                raise ValueError(f"row {pair.row}: the objective acts on the explored response, and there is none")
+            roles["explored"].append(index_of[pair.explored])
+    return PackedBatch(
+        rows=tuple(pair.row for pair in pairs),
+        segments=tuple(segments),
+        input_ids=torch.tensor([ids]),
+        position_ids=torch.tensor([positions]),
+        predicts=torch.tensor(predicts),
+        targets=torch.tensor(targets),
+        response_of=torch.tensor(response_of),
+        lengths=torch.tensor(lengths),
+        chosen=torch.tensor(roles["chosen"]),
+        rejected=torch.tensor(roles["rejected"]),
+        explored=torch.tensor(roles["explored"]) if explored else None,
+    )

@@ -1,0 +1,18 @@
+"""Small facts about processes that torch and Python do not offer."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when the one that started it is gone (Linux; elsewhere nothing happens).
+
+    A pod's container ends with its first process anyway; where phases run as plain processes, a rank must not live on.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

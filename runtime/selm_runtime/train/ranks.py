@@ -1,0 +1,125 @@
+"""The processes of one training attempt: how they meet, agree and notice that one is gone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from selm_runtime.errors import PeerLost
+
+T = TypeVar("T")
+
+UNTIL_FIRST_STEP = timedelta(minutes=60)
+"""Loading, the reference pass and compilation differ between ranks by much."""
+AFTER_FIRST_STEP = timedelta(minutes=5)
+"""Every rank does the same work from here on: who is this late is gone."""
+
+_LOSS_SIGNS = (
+    "gloo/",
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "NCCL",
+    "Timed out waiting",
+    "failed to recv",
+    "TCPStore",
+)
+"""How torch's back ends word a lost peer: gloo raises plain RuntimeErrors, so the text is all there is."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among `size`. `control` carries small CPU messages beside the device's own communication."""
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    device: torch.device
+    control: dist.ProcessGroup
+
+    @property
+    def is_first(self) -> bool:
+        """Rank 0 of all nodes: the one that reports and commits."""
+        return self.rank == 0
+
+    @property
+    def is_first_of_node(self) -> bool:
+        return self.local_rank == 0
+
+    def most(self, values: Sequence[float]) -> list[float]:
+        """The largest of each value over all ranks, the same answer on each: how ranks agree on flags."""
+        return self._reduce(values, dist.ReduceOp.MAX)
+
+    def total(self, values: Sequence[float]) -> list[float]:
+        """The sum of each value over all ranks, in float64."""
+        return self._reduce(values, dist.ReduceOp.SUM)
+
+    def gather(self, value: T) -> list[T]:
+        """Every rank's value, in rank order, on every rank."""
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value, group=self.control)
+        return values
+
+    def from_first(self, value: T | None) -> T | None:
+        """Rank 0's value on every rank."""
+        values = [value]
+        dist.broadcast_object_list(values, src=0, group=self.control)
+        return values[0]
+
+    def barrier(self) -> None:
+        """Return on each rank once all have come here."""
+        dist.barrier(group=self.control)
+
+    def expect_prompt_peers(self) -> None:
+        """Shorten the time-outs of collectives: called once the first step is done on all ranks."""
+        self.barrier()
+        for group in (None, self.control):
+            dist.distributed_c10d._set_pg_timeout(AFTER_FIRST_STEP, group)
+
+    def _reduce(self, values: Sequence[float], operation: Any) -> list[float]:
+        tensor = torch.tensor(list(values), dtype=torch.float64)
+        dist.all_reduce(tensor, op=operation, group=self.control)
+        result: list[float] = tensor.tolist()
+        return result
+
+
+def join(timeout: timedelta = UNTIL_FIRST_STEP) -> Ranks:
+    """Meet the other ranks at the address that torchrun put into the environment. Raises PeerLost on time-out."""
+    local_rank = int(os.environ["LOCAL_RANK"])
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(device)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=timeout)
+    return Ranks(
+        rank=dist.get_rank(),
+        size=dist.get_world_size(),
+        local_rank=local_rank,
+        local_size=int(os.environ["LOCAL_WORLD_SIZE"]),
+        device=device,
+        control=dist.new_group(backend="gloo", timeout=timeout),
+    )
+
+
+@contextmanager
+def loss_of_peers() -> Iterator[None]:
+    """Turn a communication error, whatever the back end calls it, into PeerLost."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_peer_loss(error):
+            raise PeerLost("PeerLost", f"another rank is gone: {str(error).splitlines()[0][:300]}") from error
+        raise
+
+
+def is_peer_loss(error: RuntimeError) -> bool:
+    """Whether an error means that another rank can no longer be reached."""
+    return isinstance(error, dist.DistError) or any(sign in str(error) for sign in _LOSS_SIGNS)

@@ -1,0 +1,103 @@
+"""The reference's log-probabilities: computed once before the first step, stored by row id, looked up ever after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from selm_runtime.train.batches import plan_step
+from selm_runtime.train.objectives import Sums
+from selm_runtime.train.packing import PackedBatch, pack
+from selm_runtime.train.pairs import Pair
+from selm_runtime.train.ranks import Ranks
+
+REFERENCE = pa.schema(
+    [
+        pa.field("row", pa.int64(), False),
+        pa.field("chosen", pa.float32(), False),
+        pa.field("rejected", pa.float32(), False),
+        pa.field("explored", pa.float32()),  # null where the objective does not act on it
+    ]
+)
+"""Part of every checkpoint: summed log-probs in nats, independent of ranks and micro-batches."""
+
+
+@dataclass(frozen=True)
+class ReferenceTable:
+    """Summed log-probs of the reference, by row id."""
+
+    sums: Mapping[int, tuple[float, float, float | None]]
+
+    def of(self, rows: Sequence[int], device: torch.device) -> Sums:
+        """The sums of a batch's rows in its order, [pairs] float32. Raises KeyError for a row that was never run."""
+        found = [self.sums[row] for row in rows]
+        explored = [values[2] for values in found if values[2] is not None]
+        return Sums(
+            chosen=_tensor([values[0] for values in found], device),
+            rejected=_tensor([values[1] for values in found], device),
+            explored=_tensor(explored, device) if len(explored) == len(found) else None,
+        )
+
+    def write(self, path: Path) -> None:
+        """As Parquet, in row order: equal tables give equal bytes."""
+        rows = sorted(self.sums)
+        columns = list(zip(*(self.sums[row] for row in rows), strict=True)) or [(), (), ()]
+        pq.write_table(pa.table([rows, *columns], schema=REFERENCE), path)
+
+    @classmethod
+    def read(cls, path: Path) -> ReferenceTable:
+        table = pq.read_table(path, schema=REFERENCE)
+        rows, chosen, rejected, explored = (table.column(name).to_pylist() for name in REFERENCE.names)
+        return cls(dict(zip(rows, zip(chosen, rejected, explored, strict=True), strict=True)))
+
+
+def compute(
+    forward: Callable[[PackedBatch], Tensor],
+    pairs: Mapping[int, Pair],
+    rows: Sequence[int],
+    *,
+    explored: bool,
+    max_tokens: int,
+    ranks: Ranks,
+    between: Callable[[int, int, float], None],
+) -> ReferenceTable:
+    """Run the reference over `rows`, shared by all ranks; the whole table on every rank.
+
+    `forward` answers summed log-probs [R] of a packed batch, without gradients. `between(done, total, tokens/s)` is
+    called by every rank alike after each round of micro-batches: it reports, and raises where the pod is to go.
+    """
+    tokens = {row: pairs[row].tokens for row in rows}
+    shortest = min(rows, key=lambda row: (tokens[row], row))
+    # Equal counts on all ranks (ZeRO-3 gathers collectively): a short row may be run again to fill up.
+    filled = [*rows, *[shortest] * (-len(rows) % ranks.size)]
+    plan = plan_step(filled, tokens, ranks=ranks.size, max_tokens=max_tokens)
+    own: dict[int, tuple[float, float, float | None]] = {}
+    started, seen_tokens = time.monotonic(), 0
+    for index, micro in enumerate(plan[ranks.rank]):
+        batch = pack([pairs[row] for row in micro], explored=explored)
+        with torch.no_grad():
+            sums = batch.to(ranks.device).sums(forward(batch.to(ranks.device)))
+        own.update(zip(batch.rows, _records(sums), strict=True))
+        seen_tokens += batch.tokens
+        done = sum(len(share[i]) for share in plan for i in range(index + 1))
+        between(min(done, len(rows)), len(rows), seen_tokens * ranks.size / (time.monotonic() - started))
+    whole: dict[int, tuple[float, float, float | None]] = {}
+    for part in ranks.gather(own):
+        whole.update(part)
+    return ReferenceTable(whole)
+
+
+def _records(sums: Sums) -> Iterator[tuple[float, float, float | None]]:
+    explored: Sequence[float | None] = [None] * len(sums.chosen) if sums.explored is None else sums.explored.tolist()
+    return zip(sums.chosen.tolist(), sums.rejected.tolist(), explored, strict=True)
+
+
+def _tensor(values: Sequence[float], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=device)
