@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,7 +66,7 @@ def make_run(*, succeeded: str = "Unknown", reason: str = "Training", accepted: 
 
 
 def text_of(renderable: RenderableType) -> str:
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))
+    console = Console(width=160, record=True, file=io.StringIO())
     console.print(renderable)
     return console.export_text()
 
@@ -114,7 +115,7 @@ def test_the_report_names_the_selected_iteration_and_escapes_what_the_model_wrot
     page = report.html(whole, tmp_path / "report.png")
     assert "iteration 1" in page
     assert "Why &lt;b&gt;tea&lt;/b&gt;?" in page
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))
+    console = Console(width=160, record=True, file=io.StringIO())
     report.show(whole, console)
     shown = console.export_text()
     assert "◀ selected" in shown
