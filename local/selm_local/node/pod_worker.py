@@ -45,6 +45,7 @@ RETRY = timedelta(seconds=2)
 CRASH_BACKOFF, CRASH_BACKOFF_LIMIT = timedelta(seconds=10), timedelta(seconds=300)
 CRASH_RESET = timedelta(minutes=10)
 DEADLINE = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
+SHUTDOWN = ("Terminated", "Pod was terminated in response to imminent node shutdown.")
 _log = logging.getLogger(__name__)
 
 
@@ -116,6 +117,8 @@ class PodWorker:
         elif is_deleting(pod):
             until = parse_time(meta(pod)["deletionTimestamp"])
             await self._end(pod, until, None)
+        elif self.folder.shutdown.exists():
+            await self._end(pod, self._context.clock(), SHUTDOWN)
         elif (deadline := self._past_deadline(pod)) is not None:
             grace = timedelta(seconds=float(pod["spec"].get("terminationGracePeriodSeconds", 30)))
             await self._end(pod, deadline + grace, DEADLINE)
@@ -300,7 +303,8 @@ class PodWorker:
         sources = await self._sources(pod)
         try:
             gpus = devices.acquire(uid_of(pod), gpus_wanted(pod)) if devices.count else None
-            record: dict[str, Any] = {"gpus": list(gpus or ()), "pod": self._label}
+            grace = pod["spec"].get("terminationGracePeriodSeconds", 30)
+            record: dict[str, Any] = {"gpus": list(gpus or ()), "pod": self._label, "graceSeconds": grace}
             write_json(self.folder.root / "pod.json", record)
             claims = await self._registry_names(pod)
             roots = volumes.VolumeRoots(self.folder.volumes, self._context.state.claims)

@@ -190,6 +190,11 @@ class PodFolder:
         """The working directory of containers that name none."""
         return self.root / "work"
 
+    @property
+    def shutdown(self) -> Path:
+        """There while the pod was ended by the shutdown of its node."""
+        return self.root / "shutdown.json"
+
     def run(self, container: str, restart: int) -> Run:
         return Run(self.root / "containers" / container / str(restart), f"{self.uid}/{container}/{restart}")
 

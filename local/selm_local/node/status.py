@@ -72,6 +72,8 @@ def pod_status(
         verdict: reason and message with which the node itself failed the pod.
     """
     old = pod.get("status") or {}
+    if all(view.succeeded for view in main):
+        verdict = None  # it was done before it could be ended
     phase = "Failed" if verdict and _all_over(init + main) else _phase(pod, init, main, ending)
     status: Obj = {
         **old,
@@ -88,6 +90,8 @@ def pod_status(
     if verdict:
         status["reason"], status["message"] = verdict
     status["conditions"] = _conditions(pod, init, main, phase, now)
+    if verdict and verdict[0] == "Terminated":
+        status["conditions"].append(_disruption(status["conditions"], verdict[1], now))
     return status
 
 
@@ -197,6 +201,19 @@ def _conditions(pod: Obj, init: list[ContainerView], main: list[ContainerView], 
         )
     # What others wrote (DisruptionTarget) stays.
     return conditions + [one for type_, one in old.items() if type_ not in NODE_CONDITIONS]
+
+
+def _disruption(conditions: list[Obj], message: str, now: datetime) -> Obj:
+    """The condition by which failure policies tell a disruption; replaces one that is there."""
+    conditions[:] = [one for one in conditions if one["type"] != "DisruptionTarget"]
+    return {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "TerminationByKubelet",
+        "message": message,
+        "lastProbeTime": None,
+        "lastTransitionTime": format_time(now),
+    }
 
 
 def _seconds(moment: str | None) -> str | None:
