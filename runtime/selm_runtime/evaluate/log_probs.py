@@ -16,6 +16,8 @@ from selm_runtime.evaluate.forward import LogProbSums, Passage, first_sums, log_
 from selm_runtime.evaluate.measures import HeldOutLogProbs, mean_log_ratio
 from selm_runtime.phase import PhaseContext
 
+REFERENCE_FILE = "reference.parquet"
+"""Training's table of the reference's summed log-probs by row, where it keeps one beside its model."""
 EXPLORED_ROWS = 512
 """Of an iteration's pairs the explored log-ratio takes the first so many: a mean, not a second pass over all data."""
 
@@ -31,23 +33,26 @@ def measure_log_probs(
     """The held-out rows' log-probs in the rows' order, and the explored log-ratio (None without explored responses).
 
     Each model is loaded once and freed before the next: the policy, the base, and the iteration's reference where
-    that is neither.
+    that is not the base and Training kept none of its log-probs.
     """
     held_out = [
         _held_out_passage(ctx, tokenizer, row, given) for row, given in zip(rows, responses.to_pylist(), strict=True)
     ]
     explored = _explored_passages(ctx)
+    reference = _kept_reference(ctx)
+    if reference:
+        explored = [passage for passage in explored if passage.row in reference]
     ours, ours_explored = _run(ctx, "policy", policy, [held_out, explored])
     base_responses = {row: sums[:1] for row, sums in ours.items()}
-    reference: LogProbSums = {}
     if ctx.config.iteration:
         own = [Passage(passage.row, passage.prompt, passage.responses[:1]) for passage in held_out]
-        from_base = _reference_iteration(ctx) == 0
-        base = ctx.cache.model(preparation)
-        base_responses, reference = _run(ctx, "base", base, [own, explored if from_base else []])
-        if explored and not from_base:
-            manifest = ctx.folder.manifest(Phase.TRAINING, _reference_iteration(ctx))
-            (reference,) = _run(ctx, "reference", ctx.cache.model(manifest), [explored])
+        wanted = explored if not reference and _reference_iteration(ctx) == 0 else []
+        base_responses, by_base = _run(ctx, "base", ctx.cache.model(preparation), [own, wanted])
+        reference = reference or first_sums(by_base)
+    if explored and not reference:
+        manifest = ctx.folder.manifest(Phase.TRAINING, _reference_iteration(ctx))
+        (by_reference,) = _run(ctx, "reference", ctx.cache.model(manifest), [explored])
+        reference = first_sums(by_reference)
     measured = [
         HeldOutLogProbs(
             row=passage.row,
@@ -59,7 +64,7 @@ def measure_log_probs(
         )
         for passage in held_out
     ]
-    return measured, mean_log_ratio(first_sums(ours_explored), first_sums(reference))
+    return measured, mean_log_ratio(first_sums(ours_explored), reference)
 
 
 def _run(ctx: PhaseContext, name: str, model: Path, groups: Sequence[Sequence[Passage]]) -> list[LogProbSums]:
@@ -77,6 +82,20 @@ def _run(ctx: PhaseContext, name: str, model: Path, groups: Sequence[Sequence[Pa
 def _reference_iteration(ctx: PhaseContext) -> int:
     """Of the model that this iteration was trained against; 0 is the base."""
     return ctx.config.iteration - 1 if ctx.config.training.reference == "Previous" else 0
+
+
+def _kept_reference(ctx: PhaseContext) -> dict[int, float]:
+    """The reference's log-probs of the explored responses, where this iteration's Training kept them; else empty.
+
+    They spare loading the reference, which retention may have removed after an attempt that died here.
+    """
+    if not ctx.config.iteration:
+        return {}
+    training = ctx.folder.manifest(Phase.TRAINING, ctx.config.iteration)
+    if not training.under(REFERENCE_FILE):
+        return {}
+    kept = ctx.folder.read_table(training, REFERENCE_FILE).to_pylist()
+    return {row["row"]: row["explored"] for row in kept if row["explored"] is not None}
 
 
 def _held_out_passage(
