@@ -19,13 +19,15 @@ def same(node: FieldNode, new: Any, old: Any) -> bool:
         return new is old
     if not node.is_list:
         return _same_value(new, old)
+    if len(new) != len(old):
+        return False
     if node.key is not None:
         before = {_key(item, node.key): item for item in old}
         after = {_key(item, node.key): item for item in new}
         return before.keys() == after.keys() and all(_same_value(item, before[key]) for key, item in after.items())
     if isinstance(node.list_kind, ListSet):
-        return set(new) == set(old)
-    return len(new) == len(old) and all(map(_same_value, new, old))
+        return set(new) <= set(old)
+    return all(map(_same_value, new, old))
 
 
 def same_group(new: ApiModel, old: ApiModel) -> bool:

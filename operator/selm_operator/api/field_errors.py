@@ -88,7 +88,6 @@ _BOUNDS: Mapping[str, tuple[Reason, Callable[[Mapping[str, Any]], str]]] = {
     ),
     "string_too_short": ("FieldValueInvalid", lambda c: f"must have at least {c['min_length']} characters"),
     "string_too_long": ("FieldValueTooLong", lambda c: f"must have at most {c['max_length']} characters"),
-    "too_short": ("FieldValueInvalid", lambda c: f"must have at least {c['min_length']} entries"),
     "too_long": ("FieldValueTooMany", lambda c: f"must have at most {c['max_length']} entries"),
     "literal_error": ("FieldValueNotSupported", lambda c: f"must be one of {c['expected']}"),
 }
@@ -101,10 +100,10 @@ def _of_detail(model: type[ApiModel], root: str, detail: ErrorDetails) -> Iterat
         yield FieldError(path, "is required", "FieldValueRequired")
     elif kind == "extra_forbidden":
         yield FieldError(path, _unknown(model, detail["loc"]), "UnknownField")
-    elif kind == "too_short" and len(value) >= context["min_length"]:
-        return  # pydantic counts the valid entries only; the invalid ones have errors of their own
+    elif kind in ("too_short", "too_long") and isinstance(value, list):
+        return  # `entries.py` counts all entries, pydantic the valid ones
     elif kind in _TYPES or (kind == "literal_error" and not isinstance(value, str)):
-        keys = list(_keys_within(value, path))
+        keys = [] if _is_open(model, detail["loc"]) else list(_keys_within(value, path))
         if keys:  # the API server drops keys that no schema knows before it looks at types
             yield from (FieldError(key, "is no field of a SELMRun", "UnknownField") for key in keys)
         else:
@@ -136,12 +135,20 @@ def _named(value: Any) -> str:
 
 
 def _unknown(model: type[ApiModel], loc: tuple[int | str, ...]) -> str:
-    group = model
-    for step in loc[:-1]:
-        if isinstance(step, str):
-            inner = next((node.model for node in fields_of(group) if node.alias == step), None)
-            group = inner or group
-    names = sorted(node.alias for node in fields_of(group))
+    names = sorted(node.alias for node in fields_of(_group_of(model, loc)))
     close = difflib.get_close_matches(str(loc[-1]), names, n=1)
     hint = f"; did you mean {close[0]}?" if close else "."
     return f"is no field of a SELMRun{hint} Allowed here: {', '.join(names)}"
+
+
+def _is_open(model: type[ApiModel], loc: tuple[int | str, ...]) -> bool:
+    """Whether the place is an object of any shape, which the API server prunes nothing from."""
+    return any(node.alias == loc[-1] and node.is_open for node in fields_of(_group_of(model, loc))) if loc else False
+
+
+def _group_of(model: type[ApiModel], loc: tuple[int | str, ...]) -> type[ApiModel]:
+    """The group that the last step of the path is a field of."""
+    for step in loc[:-1]:
+        if isinstance(step, str):
+            model = next((node.model for node in fields_of(model) if node.alias == step and node.model), model)
+    return model

@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from selm_operator.api.base import API_VERSION, KIND, ApiModel, ListSet
+from selm_operator.api.base import API_VERSION, KIND, ApiModel
+from selm_operator.api.entries import entry_errors
 from selm_operator.api.field_errors import BLOCKING, FieldError, of_validation, shown
 from selm_operator.api.inspection import FieldNode, fields_of
 from selm_operator.api.lenient import build
@@ -70,7 +71,7 @@ def _spec_errors(spec: Any) -> list[FieldError]:
     except ValidationError as failure:
         errors = of_validation(SELMRunSpec, "spec", failure)
     if isinstance(spec, dict):
-        errors += _duplicates(SELMRunSpec, spec, "spec")
+        errors += entry_errors(SELMRunSpec, spec, "spec")
     return errors
 
 
@@ -80,35 +81,6 @@ def _run(obj: Mapping[str, Any], spec: Mapping[str, Any], status: Mapping[str, A
         spec=build(SELMRunSpec, spec),
         status=build(SELMRunStatus, status) if status else None,
     )
-
-
-def _duplicates(model: type[ApiModel], data: Mapping[str, Any], path: str) -> Iterator[FieldError]:
-    """Entries that their list already has, told apart as the list's kind says."""
-    for node in fields_of(model):
-        value, here = data.get(node.alias), f"{path}.{node.alias}"
-        if node.is_list and isinstance(value, list):
-            yield from _duplicate_entries(node, value, here)
-            if node.model:
-                for index, item in enumerate(value):
-                    if isinstance(item, dict):
-                        yield from _duplicates(node.model, item, f"{here}[{index}]")
-        elif node.model and isinstance(value, dict):
-            yield from _duplicates(node.model, value, here)
-
-
-def _duplicate_entries(node: FieldNode, items: list[Any], path: str) -> Iterator[FieldError]:
-    seen: list[Any] = []
-    for index, item in enumerate(items):
-        if node.key is not None:
-            identity = item.get(node.key) if isinstance(item, dict) else None
-        else:
-            identity = item if isinstance(node.list_kind, ListSet) else None
-        if identity is None:
-            continue
-        if identity in seen:
-            words = f"`{node.key}` must be unique in the list" if node.key else "entries must be unique"
-            yield FieldError(f"{path}[{index}]", f"{words}; found {shown(identity)} again", "FieldValueDuplicate")
-        seen.append(identity)
 
 
 def _broken_rules(new: ApiModel, old: ApiModel | None, path: str, obj: Any) -> Iterator[FieldError]:
