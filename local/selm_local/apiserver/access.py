@@ -14,7 +14,7 @@ from typing import Any
 
 import jwt
 
-from selm_local.apiserver.errors import ApiError, unauthorized
+from selm_local.apiserver.errors import ApiError, bad_request, unauthorized
 from selm_local.apiserver.resources import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
@@ -88,6 +88,26 @@ class Access:
         if user is None:
             raise unauthorized()
         return user
+
+    def impersonated(self, user: User, name: str | None, groups: list[str], uid: str) -> User:
+        """The user that a client with the right to impersonate asks to be taken for (Impersonate-* headers)."""
+        if not name:
+            if groups or uid:
+                raise bad_request("requested impersonation without a user (Impersonate-User)")
+            return user
+        prefix, _, rest = name.partition("system:serviceaccount:")
+        if not prefix and rest.count(":") == 1:
+            namespace, account = rest.split(":")
+            self.require(user, Attributes("impersonate", "", "serviceaccounts", namespace, account))
+            groups = groups or ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"]
+        else:
+            self.require(user, Attributes("impersonate", "", "users", None, name))
+        for group in groups:
+            self.require(user, Attributes("impersonate", "", "groups", None, group))
+        if uid:
+            self.require(user, Attributes("impersonate", "authentication.k8s.io", "uids", None, uid))
+        everyone = "system:unauthenticated" if name == ANONYMOUS.name else "system:authenticated"
+        return User(name, tuple(dict.fromkeys([*groups, everyone])), uid)
 
     def user_of_token(self, token: str, audience: str = ISSUER) -> User | None:
         if hmac.compare_digest(token.encode(), self._admin_token.encode()):

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from selm_local.apiserver.durations import age_of, since
 from selm_local.apiserver.jsonpath import compile_path
 from selm_local.apiserver.kinds.base import Strategy
-from selm_local.apiserver.printers import PRINTERS, Cells, age_of, since
+from selm_local.apiserver.printers import PRINTERS, Cells
 from selm_local.apiserver.storage import Object
 
 NAME_TEXT = (

@@ -14,12 +14,13 @@ from selm_local.apiserver.catalog import Catalog
 from selm_local.apiserver.errors import ApiError
 from selm_local.apiserver.kinds.base import DecodeError, Strategy
 from selm_local.apiserver.patch import FieldRequest
+from selm_local.apiserver.patching import from_patch_error, patch_refused, patched
 from selm_local.apiserver.requests import PatchType, WriteRequest, Written
 from selm_local.apiserver.resources import NAMESPACES, Resource
 from selm_local.apiserver.schema import errors as field
 from selm_local.apiserver.schema import names
-from selm_local.apiserver.schema.errors import FieldError, quoted
-from selm_local.apiserver.storage import Object, Storage, Stored, encode
+from selm_local.apiserver.schema.errors import FieldError
+from selm_local.apiserver.storage import Object, Storage, Stored
 
 CUSTOM_PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
 _GENERATE_TRIES = 8
@@ -95,14 +96,14 @@ class Writes:
         if stored is None:
             raise errors.not_found(resource.group, resource.plural, name)
         live = strategy.from_storage(stored.copy())
-        new = _patched(live, change, patch_type, resource)
+        new = patched(live, change, patch_type, resource)
         try:
             decoded = strategy.decode(new)
         except DecodeError as e:
-            raise _patch_refused(new, str(e)) from None
+            raise patch_refused(new, str(e)) from None
         complaints = self._complaints(decoded.unknown, request)
         if complaints:
-            raise _patch_refused(new, "strict decoding error: " + ", ".join(complaints))
+            raise patch_refused(new, "strict decoding error: " + ", ".join(complaints))
         self._same_place(resource, decoded.object, namespace, name)
         return self._replace(strategy, stored, decoded.object, request, subresource, "Update")
 
@@ -349,7 +350,7 @@ class Writes:
         except patch.ApplyConflict as e:
             raise ApiError(e.code, e.reason, e.message, {"causes": e.causes}) from None
         except patch.PatchError as e:
-            raise _from_patch_error(e) from None
+            raise from_patch_error(e) from None
         if stored is None:
             namespace = self._target_namespace(resource, namespace, new)
             self._check_namespace(resource, namespace, name)
@@ -359,35 +360,3 @@ class Writes:
 
 def _name_of(obj: Object) -> str:
     return str(meta.metadata(obj).get("name") or "")
-
-
-def _patched(live: Object, change: Any, patch_type: PatchType, resource: Resource) -> Object:
-    try:
-        if patch_type == "merge":
-            result = patch.merge_patch(live, change)
-        elif patch_type == "json":
-            result = patch.json_patch(live, change)
-        else:
-            result = patch.strategic_merge_patch(live, change, (resource.group, resource.version, resource.kind))
-    except patch.PatchError as e:
-        raise _from_patch_error(e) from None
-    if not isinstance(result, dict):
-        raise errors.bad_request(f"the patch makes the object a {type(result).__name__}; it must stay an object")
-    return result
-
-
-def _from_patch_error(e: patch.PatchError) -> ApiError:
-    details = {"causes": list(e.causes)} if e.causes else {}
-    return ApiError(e.code, e.reason, e.message, details if e.code == 422 or details else None)
-
-
-def _patch_refused(new: Object, why: str) -> ApiError:
-    """A patched object that cannot be read is a bad `patch`, not a bad field (as the real server says it)."""
-    problem = FieldError("patch", "FieldValueInvalid", f"Invalid value: {quoted(json_text(new))}: {why}")
-    refused = errors.invalid("", "", "", [problem])
-    refused.details = {"causes": (refused.details or {})["causes"]}
-    return refused
-
-
-def json_text(obj: Object) -> str:
-    return encode(obj).decode()

@@ -116,7 +116,7 @@ class ApiServer:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         yaml_wanted = False
         try:
-            user = self.access.authenticate(request.headers.get("Authorization"))
+            user = self._user(request)
             parts = [p for p in request.path.split("/") if p]
             target = route.target(request.method, parts, request.query) if len(parts) > 2 else None
             if target is None:
@@ -133,6 +133,16 @@ class ApiServer:
         except Exception as e:  # noqa: BLE001 - whatever goes wrong, the client gets a Status and the log the trace
             _log.exception("%s %s", request.method, request.path)
             return refusal(errors.internal(f"{type(e).__name__}: {e}"))
+
+    def _user(self, request: web.Request) -> User:
+        headers = request.headers
+        user = self.access.authenticate(headers.get("Authorization"))
+        if not any(name.lower().startswith("impersonate-") for name in headers):
+            return user
+        groups = list(headers.getall("Impersonate-Group", []))
+        return self.access.impersonated(
+            user, headers.get("Impersonate-User"), groups, headers.get("Impersonate-Uid", "")
+        )
 
     # --- resources
 

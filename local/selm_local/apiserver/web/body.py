@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import yaml
 
+from selm_local.apiserver import protobuf
 from selm_local.apiserver.errors import ApiError, bad_request
 
-JSON_TYPES = (
-    "application/json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-    "application/json-patch+json",
-)
 YAML_TYPES = ("application/yaml", "application/apply-patch+yaml")
 MAX_BODY = 3 * 1024 * 1024
 
@@ -34,16 +30,24 @@ def parse(data: bytes, media_type: str, *, find_duplicates: bool) -> tuple[Any, 
 
     YAML that is JSON is read as JSON: clients send their apply patches so.
     """
+    if media_type == protobuf.MEDIA_TYPE:
+        try:
+            return protobuf.decode(data), ()
+        except protobuf.MalformedProtobuf as e:
+            raise bad_request(f"error decoding protobuf: {e}") from None
     if media_type in YAML_TYPES and data.lstrip()[:1] not in (b"{", b"["):
         return _parse_yaml(data)
     try:
         text = data.decode()
+        if "\\ud" in text.lower():
+            # A lone half of a surrogate pair is no text; Go's decoder puts the replacement character in its place.
+            text = json.dumps(json.loads(text), ensure_ascii=False).encode(errors="replace").decode()
         if not find_duplicates:
-            return json.loads(text, parse_constant=_no_constant), ()
+            return _loads(text, None), ()
         try:
-            return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant), ()
+            return _loads(text, _unique), ()
         except _Duplicates:
-            pairs = json.loads(text, object_pairs_hook=_Pairs, parse_constant=_no_constant)
+            pairs = _loads(text, _Pairs)
             return _plain(pairs), tuple(_duplicate_paths(pairs, ""))
     except (ValueError, RecursionError) as e:
         raise _unreadable(f"json parse error: {e}", data) from None
@@ -52,6 +56,17 @@ def parse(data: bytes, media_type: str, *, find_duplicates: bool) -> tuple[Any, 
 def _unreadable(why: str, data: bytes) -> ApiError:
     shown = data[:200].decode(errors="replace")
     return bad_request(f"the object provided is unrecognized: couldn't get version/kind; {why} ({shown})")
+
+
+def _loads(text: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None) -> Any:
+    return json.loads(text, object_pairs_hook=pairs, parse_constant=_no_constant, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is out of range")
+    return value
 
 
 def _no_constant(name: str) -> Any:
