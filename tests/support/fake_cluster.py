@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +19,12 @@ from selm_operator.kube import JOBS, PODS, RUNS, ApiError, Json, Resource
 
 NAMESPACE = "default"
 START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@types.coroutine
+def pause() -> Generator[None, None, None]:
+    """Gives whoever drives the coroutine the hand: to go on, to let another one go first, or to end it here."""
+    yield
 
 
 def stamp(time: datetime) -> str:
@@ -42,14 +49,25 @@ class FakeCluster:
     fault: Callable[[str, str, Resource, str], None] = lambda when, verb, resource, name: None
     log: list[tuple[str, str, str]] = field(default_factory=list)
     on_status: Callable[[Json, Json], None] = lambda before, after: None
+    on_create: Callable[[Json], None] = lambda obj: None
+    at: tuple[str, str, str] = ("", "", "")
+    """Where the request at work was stopped last."""
+    interleaved: bool = False
+    """Whether every request can be stopped before it arrives and after it was answered; see `pause`."""
+
+    async def reach(self, when: str, verb: str, resource: Resource, name: str) -> None:
+        if self.interleaved:
+            self.at = (when, verb, resource.plural)
+            await pause()
+        self.fault(when, verb, resource, name)
 
     # ---- the API -------------------------------------------------------------------------------------------------
     async def get(self, resource: Resource, namespace: str, name: str) -> Json:
-        self.fault("before", "get", resource, name)
+        await self.reach("before", "get", resource, name)
         return copy.deepcopy(self._found(resource, namespace, name))
 
     async def list(self, resource: Resource, namespace: str | None, *, labels: str = "") -> Json:
-        self.fault("before", "list", resource, "")
+        await self.reach("before", "list", resource, "")
         items = [
             copy.deepcopy(obj)
             for (plural, ns, _), obj in sorted(self.objects.items())
@@ -59,17 +77,18 @@ class FakeCluster:
 
     async def create(self, resource: Resource, namespace: str, obj: Json) -> Json:
         name = obj["metadata"]["name"]
-        self.fault("before", "create", resource, name)
+        await self.reach("before", "create", resource, name)
         if (resource.plural, namespace, name) in self.objects:
             raise ApiError(409, "AlreadyExists", f'{resource.plural} "{name}" already exists')
         stored = self.store(resource, namespace, obj)
         self.log.append(("create", resource.plural, name))
-        self.fault("after", "create", resource, name)
+        self.on_create(stored)
+        await self.reach("after", "create", resource, name)
         return copy.deepcopy(stored)
 
     async def replace(self, resource: Resource, namespace: str, obj: Json, *, subresource: str | None = None) -> Json:
         name = obj["metadata"]["name"]
-        self.fault("before", "replace", resource, name)
+        await self.reach("before", "replace", resource, name)
         stored = self._found(resource, namespace, name)
         if obj["metadata"].get("resourceVersion") not in (None, "", stored["metadata"]["resourceVersion"]):
             raise ApiError(409, "Conflict", f"the object {name} has been modified")
@@ -83,12 +102,12 @@ class FakeCluster:
             stored.update(copy.deepcopy(obj), metadata=metadata)
         self._touch(stored)
         self.log.append(("replace" if subresource is None else subresource, resource.plural, name))
-        self.fault("after", "replace", resource, name)
+        await self.reach("after", "replace", resource, name)
         return copy.deepcopy(stored)
 
     async def apply(self, resource: Resource, namespace: str, obj: Json) -> Json:
         name = obj["metadata"]["name"]
-        self.fault("before", "apply", resource, name)
+        await self.reach("before", "apply", resource, name)
         stored = self.objects.get((resource.plural, namespace, name))
         if stored is None:
             stored = self.store(resource, namespace, obj)
@@ -96,11 +115,11 @@ class FakeCluster:
             stored["spec"] = copy.deepcopy(obj["spec"])
             self._touch(stored)
         self.log.append(("apply", resource.plural, name))
-        self.fault("after", "apply", resource, name)
+        await self.reach("after", "apply", resource, name)
         return copy.deepcopy(stored)
 
     async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str, propagation: str) -> None:
-        self.fault("before", "delete", resource, name)
+        await self.reach("before", "delete", resource, name)
         stored = self._found(resource, namespace, name)
         if stored["metadata"]["uid"] != uid:
             raise ApiError(409, "Conflict", "the uid in the precondition does not match")
@@ -111,7 +130,7 @@ class FakeCluster:
         else:
             self.remove(resource, namespace, name)
         self.log.append(("delete", resource.plural, name))
-        self.fault("after", "delete", resource, name)
+        await self.reach("after", "delete", resource, name)
 
     # ---- what tests do beside the operator -----------------------------------------------------------------------
     def store(self, resource: Resource, namespace: str, obj: Json) -> Json:
@@ -197,10 +216,6 @@ class FakeCluster:
             "status": status,
         }
         self.store(PODS, NAMESPACE, pod)
-
-    def finish_deletion(self, name: str) -> None:
-        """The garbage collector's part: the pods are gone, the Job follows."""
-        self.remove(JOBS, NAMESPACE, name)
 
     def _found(self, resource: Resource, namespace: str, name: str) -> Json:
         try:

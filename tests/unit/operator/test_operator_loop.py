@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from support.fake_cluster import NAMESPACE, FakeCluster, digest
-from support.run_builder import RunBuilder, make_run
-
 from selm_operator.events import EventRecorder
 from selm_operator.kube import RUNS, Json
 from selm_operator.queue import Again, Gone
 from selm_operator.reconcile import Reconciler
 from selm_operator.settings import Settings
+from support.fake_cluster import NAMESPACE, FakeCluster, digest
+from support.run_builder import RunBuilder, make_run
 
 SETTINGS = Settings(runtime_image="runtime:1")
 
