@@ -201,6 +201,6 @@ def _default(node: Node, rules: RuleSet, at: RuleNode | None, path: str) -> Iter
         yield errors.invalid(path, node.default, "must not have unknown fields")
     found = values.validate(node, node.default)
     if not found and at is not None:
-        found = rules.validate_at(at, node.default, node.default)
+        found = rules.validate_default(at, node.default)
     for error in found:
         yield dataclasses.replace(error, field=path if error.field == NO_FIELD else child(path, error.field))

@@ -68,10 +68,13 @@ class RuleSet:
 
     def validate(self, value: Json, old: Any = ABSENT) -> list[FieldError]:
         """Errors of the object `value`; rules with oldSelf run only where there is an `old` one to compare with."""
-        return [] if self.root is None else self.validate_at(self.root, value, old)
+        return [] if self.root is None else self._validate(self.root, value, old, ratchet=True)
 
-    def validate_at(self, rules: RuleNode, value: Json, old: Any = ABSENT) -> list[FieldError]:
-        """The same for a value of one of this set's nodes; paths begin at that node."""
+    def validate_default(self, rules: RuleNode, value: Json) -> list[FieldError]:
+        """Errors of the default of one of this set's nodes; paths begin at that node. It counts as its own old self."""
+        return self._validate(rules, value, value, ratchet=False)
+
+    def _validate(self, rules: RuleNode, value: Json, old: Any, *, ratchet: bool) -> list[FieldError]:
         assert self._compiler is not None
         resource = rules is self.root
         converter, old_converter = Converter(), Converter()
@@ -80,7 +83,7 @@ class RuleSet:
             before = ABSENT if old is ABSENT else old_converter.convert(rules.node, old, resource=resource)
         except Unreadable as problem:
             return [errors.invalid(NO_FIELD, rules.node.type, str(problem))]
-        run = _Run(self._compiler.env, converter.problems + old_converter.problems)
+        run = _Run(self._compiler.env, converter.problems + old_converter.problems, ratchet=ratchet)
         unchanged = _never if old is ABSENT else _equality(value, old)
         return list(run.node(rules, value, old, converted, before, "", unchanged))
 
@@ -90,8 +93,8 @@ def _never() -> bool:
 
 
 class _Run:
-    def __init__(self, env: cel.Env, problems: list[str]) -> None:
-        self._env, self._problems = env, problems
+    def __init__(self, env: cel.Env, problems: list[str], *, ratchet: bool) -> None:
+        self._env, self._problems, self._ratchet = env, problems, ratchet
 
     def node(
         self,
@@ -189,7 +192,7 @@ class _Run:
             if isinstance(outcome, str):
                 yield self._failed(compiled, rules, where, outcome)
                 continue
-            if not program.uses_old_self and unchanged():
+            if self._ratchet and not program.uses_old_self and unchanged():
                 continue
             if compiled.field_path:
                 where = child(path, compiled.field_path)
