@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from selm_runtime.contract import ScorerConfig, ScoringConfig
 from selm_runtime.errors import InvalidInput
 from selm_runtime.score.interface import ScalarScorer, Scorable, WeightedScorer
-from selm_runtime.score.rules import RuleScorer
+from selm_runtime.score.rules import RuleScorer, check_rule_columns, compile_rules
 
 COMBINED = "Combined"
 """The name under which the weighted sum of all scorers stands: no scorer's, whose names are in lower case."""
@@ -26,6 +26,19 @@ class Scores:
     def of(self, name: str) -> list[float]:
         """Of one scorer by its name, or the sum by `COMBINED`."""
         return self.combined if name == COMBINED else self.by_scorer[name]
+
+
+def check_scoring(scoring: ScoringConfig, columns: Collection[str]) -> None:
+    """What can be refused of the declared scorers before any phase runs; `columns` are those that every row has.
+
+    Loads no model: `reward_model.check_labels` says of an imported one's config.json whether it can score. Raises
+    InvalidInput naming the field.
+    """
+    for i, scorer in enumerate(scoring.scorers):
+        if scorer.rules is not None:
+            field = f"spec.scoring.scorers[{i}].rules"
+            compile_rules(scorer.rules, field)
+            check_rule_columns(scorer.rules, columns, field)
 
 
 def build_scorers(scoring: ScoringConfig, fetch_model: Callable[[str], Path]) -> list[WeightedScorer]:

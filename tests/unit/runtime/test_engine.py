@@ -155,6 +155,14 @@ def test_engine_arguments_are_refused_by_name(case: str) -> None:
         check_engine_args(arguments, known)
 
 
+@pytest.mark.parametrize("arguments", [{"max_num_seqs": "many"}, {"dtype": "float99"}])
+def test_a_value_that_vllm_refuses_is_told_with_its_field(model: Path, arguments: dict[str, object]) -> None:
+    settings = EngineSettings(model, PROMPT_TOKENS, NEW_TOKENS, engine_args=arguments)
+    (key,) = arguments
+    with pytest.raises(InvalidInput, match=rf"vLLM refuses its arguments \(spec\.generation\.engineArgs\.{key}="):
+        Engine(settings, Sampling(0.0, 1.0, NEW_TOKENS, (2,)))
+
+
 def test_prompt_and_response_must_fit_the_models_context(model: Path) -> None:
     check_context(EngineSettings(model, 500, 12))
     with pytest.raises(InvalidInput, match=r"maxPromptLength \(500\) and spec\.generation\.maxTokens \(13\) make 513"):

@@ -15,7 +15,7 @@ from selm_runtime.score import shard
 from selm_runtime.score.candidates import gather
 from selm_runtime.score.interface import Scorable
 from selm_runtime.score.reward_model import RewardModelScorer, check_labels, token_batches
-from selm_runtime.score.scorers import build_scorers, score_all
+from selm_runtime.score.scorers import build_scorers, check_scoring, score_all
 from selm_runtime.tables import RESPONSES
 from support.phase_world import PhaseWorld
 from support.tiny_model import make_tiny_model, make_tiny_reward_model, preference_rows
@@ -149,6 +149,17 @@ def test_scorers_are_added_by_their_weights(reward_model: Path) -> None:
     assert scores.by_scorer["short"] == [1.0, 0.0]
     for combined, short, model in zip(scores.combined, scores.of("short"), scores.of("model"), strict=True):
         assert combined == pytest.approx(2.0 * short - 0.5 * model)
+
+
+def test_rules_are_checked_against_the_data_before_anything_runs() -> None:
+    asks_for_topic = RuleConfig(type="Regex", column="topic")
+    scoring = ScoringConfig(scorers=(ScorerConfig(name="first", rules=(RuleConfig(type="Format"), asks_for_topic)),))
+    check_scoring(scoring, {"topic", "source"})
+    with pytest.raises(InvalidInput, match=r"spec\.scoring\.scorers\[0\]\.rules\[1\]\.column: the data has no column"):
+        check_scoring(scoring, {"source"})
+    broken = ScoringConfig(scorers=(ScorerConfig(name="first", rules=(RuleConfig(type="Regex", pattern="("),)),))
+    with pytest.raises(InvalidInput, match=r"scorers\[0\]\.rules\[0\]\.pattern"):
+        check_scoring(broken, set())
 
 
 def conversation(text: str) -> Scorable:
