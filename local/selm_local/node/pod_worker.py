@@ -66,6 +66,7 @@ class PodWorker:
         self._watched: set[str] = set()
         self._stopping: dict[str, float] = {}
         self._around: Surroundings | None = None
+        self._stale = False
         self._delay: float | None = None
         self._cleaned = False
 
@@ -227,6 +228,7 @@ class PodWorker:
         try:
             spec = build_run(pod, view.spec, run, self._around)
         except (ConfigError, volumes.VolumeError) as error:
+            self._stale = True  # what is missing may be there at the next pass
             self._again(RETRY.total_seconds())
             return self._held_back(view, Waiting("CreateContainerConfigError", str(error)))
         except CreateError as error:
@@ -294,8 +296,9 @@ class PodWorker:
 
     async def _surround(self, pod: Obj) -> Waiting | None:
         """Make folders, volumes, names and devices. Returns why the pod must wait, or None."""
-        if self._around is not None:
+        if self._around is not None and not self._stale:
             return None
+        self._stale = False
         if fields := unsupported(pod):
             return Waiting("CreateContainerError", f"not supported by the embedded cluster's node: {', '.join(fields)}")
         self.folder.work.mkdir(parents=True, exist_ok=True)
