@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import yaml
 
 BIN = Path(sys.executable).parent
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -73,11 +72,11 @@ class Lab:
         return done.stdout
 
     def apply(self, obj: Json) -> None:
-        self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(obj))
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(obj))
 
     def refused(self, obj: Json) -> str:
         """What `kubectl apply` says to an object that must be refused."""
-        done = self.kubectl_process("apply", "-f", "-", stdin=yaml.safe_dump(obj))
+        done = self.kubectl_process("apply", "-f", "-", stdin=json.dumps(obj))
         assert done.returncode != 0, f"admitted: {done.stdout}"
         return done.stderr
 
