@@ -148,6 +148,10 @@ class Hub:
         self._watchers: dict[str, set[Watcher]] = {}
         storage.on_change = self._publish
 
+    def watchers(self, storage: str) -> frozenset[Watcher]:
+        """The live watches of a resource."""
+        return frozenset(self._watchers.get(storage, ()))
+
     def _publish(self, change: Change) -> None:
         for watcher in tuple(self._watchers.get(change.new.storage, ())):
             event = watcher.filter.event(change)

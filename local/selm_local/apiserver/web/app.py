@@ -166,7 +166,9 @@ class ApiServer:
         if resource in REVIEWS and target.verb == "create":
             return await reviews.review(call, self.access, user)
         handler = _HANDLERS.get(target.verb)
-        if handler is None or target.verb not in resource.verbs or (target.verb == "create" and target.name):
+        if handler is None or target.verb not in resource.verbs:
+            raise errors.method_not_allowed()
+        if (target.verb == "create" and target.name) or (target.verb in ("update", "patch") and not target.name):
             raise errors.method_not_allowed()
         if resource.namespaced and target.namespace is None and target.verb not in ("list", "watch"):
             raise errors.method_not_allowed()
