@@ -196,19 +196,15 @@ def _order(left: list[str], right: list[str]) -> list[str]:
 
 
 def remove(type_: MergeType, value: Json, fields: FieldSet) -> Json:
-    """`value` without the fields of a set; objects and lists that lose all they had go too."""
+    """`value` without the fields of a set. What loses all it had, but is not of the set itself, stays, empty."""
     if not fields or not _is_granular(type_, value):
         return value
     if isinstance(value, dict):
         result = {}
         for name, item in value.items():
             element = of_field(name)
-            if element in fields.members:
-                continue
-            beneath = fields.beneath(element)
-            kept = remove(type_.child(name) or MergeType("leaf"), item, beneath) if beneath else item
-            if kept not in ({}, []) or item in ({}, []):
-                result[name] = kept
+            if element not in fields.members:
+                result[name] = remove(type_.child(name) or MergeType("leaf"), item, fields.beneath(element))
         return result
     kept_items = []
     for item in value:
