@@ -35,3 +35,7 @@ class PeerLost(PhaseFailure):
     """Another rank of the same training attempt is gone (exit code 76)."""
 
     exit_code = ExitCode.PEER_LOST
+
+
+STORE_UNAVAILABLE = "StoreUnavailable"
+"""The reason of a TemporaryFailure that waiting may mend within the same process."""

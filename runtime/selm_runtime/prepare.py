@@ -9,7 +9,7 @@ from selm_runtime.artifacts.manifest import FileEntry
 from selm_runtime.artifacts.store import NotFound, Store
 from selm_runtime.contract import PhaseConfig
 from selm_runtime.data.rows import copy_rows, held_out_rows, portion_ranges
-from selm_runtime.errors import InvalidInput, TemporaryFailure
+from selm_runtime.errors import STORE_UNAVAILABLE, InvalidInput, TemporaryFailure
 from selm_runtime.inputs import HELD_OUT
 from selm_runtime.phase import PhaseContext
 from selm_runtime.prepare_checks import DataFacts, check_data, check_model
@@ -70,7 +70,7 @@ def probe(store: Store, key: str) -> None:
         read = b""
     if read != written:
         raise TemporaryFailure(
-            "StoreUnavailable", f"spec.artifacts.uri: {store.uri_of(key)} was written, but reads back otherwise"
+            STORE_UNAVAILABLE, f"spec.artifacts.uri: {store.uri_of(key)} was written, but reads back otherwise"
         )
     store.delete([key])
 

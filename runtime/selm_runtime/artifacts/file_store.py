@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from selm_runtime.artifacts.store import NotFound, ObjectInfo, verify
-from selm_runtime.errors import InvalidInput, TemporaryFailure
+from selm_runtime.errors import STORE_UNAVAILABLE, InvalidInput, TemporaryFailure
 
 _log = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ class FileStore:
                     "it must be readable and writable for the pod's user",
                 ) from error
             raise TemporaryFailure(
-                "StoreUnavailable", f"{self._field}: {self._root} does not work: {error.strerror or error}"
+                STORE_UNAVAILABLE, f"{self._field}: {self._root} does not work: {error.strerror or error}"
             ) from error
 
 

@@ -18,7 +18,7 @@ from botocore.exceptions import SSLError as BotoSSLError
 from urllib3.exceptions import HTTPError
 
 from selm_runtime.artifacts.store import NotFound
-from selm_runtime.errors import InvalidInput, TemporaryFailure
+from selm_runtime.errors import STORE_UNAVAILABLE, InvalidInput, TemporaryFailure
 
 _REFUSED = {
     "403",
@@ -118,6 +118,4 @@ def _of_answer(where: Where, key: str, error: ClientError) -> Exception:
 
 
 def _away(where: Where, error: Exception) -> TemporaryFailure:
-    return TemporaryFailure(
-        "StoreUnavailable", f"{where.field}: {where.endpoint} does not answer as it should: {error}"
-    )
+    return TemporaryFailure(STORE_UNAVAILABLE, f"{where.field}: {where.endpoint} does not answer as it should: {error}")

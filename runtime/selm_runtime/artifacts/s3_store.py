@@ -30,7 +30,7 @@ from selm_runtime.artifacts.s3_errors import (
     status_of,
 )
 from selm_runtime.artifacts.store import NotFound, ObjectInfo, verify
-from selm_runtime.errors import InvalidInput, TemporaryFailure
+from selm_runtime.errors import STORE_UNAVAILABLE, InvalidInput, TemporaryFailure
 
 PART_BYTES = 64 << 20
 """Small parts cost requests, and some servers read the whole object for each ranged read."""
@@ -195,7 +195,7 @@ class S3Store:
                 answer = self._client.get_object(**self._object(key), **onward)
                 if done and answer["ResponseMetadata"]["HTTPStatusCode"] != 206:
                     raise TemporaryFailure(
-                        "StoreUnavailable", f"{self._where.endpoint} broke off {key!r} and does not serve ranges"
+                        STORE_UNAVAILABLE, f"{self._where.endpoint} broke off {key!r} and does not serve ranges"
                     )
                 etag = answer["ETag"]
                 for block in answer["Body"].iter_chunks(_READ_BYTES):

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import pyarrow.parquet as pq
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from selm_runtime.artifacts.manifest import FileEntry, sha256_of_file
 from selm_runtime.artifacts.store import Store
-from selm_runtime.errors import TemporaryFailure
+from selm_runtime.errors import STORE_UNAVAILABLE, TemporaryFailure
 
 ENV_TIME_SCALE = "SELM_TIME_SCALE"
 """Multiplies the runtime's own waiting times; tests set it below 1."""
@@ -26,13 +26,13 @@ def time_scale() -> float:
 
 
 def persistently(work: Callable[[], T]) -> T:
-    """Run `work`, again after each TemporaryFailure for 10 minutes; then the last one is raised.
+    """Run `work`, again for 10 minutes while the store is away; then the last TemporaryFailure is raised.
 
     For commits: the pod holds work that is paid for, and the store may be back in a moment.
     """
     scale = time_scale()
     for attempt in Retrying(
-        retry=retry_if_exception_type(TemporaryFailure),
+        retry=retry_if_exception(_store_is_away),
         wait=wait_random_exponential(multiplier=scale, min=scale, max=30 * scale),
         stop=stop_after_delay(FINAL_UPLOAD_SECONDS * scale),
         reraise=True,
@@ -40,6 +40,10 @@ def persistently(work: Callable[[], T]) -> T:
         with attempt:
             result = work()
     return result
+
+
+def _store_is_away(error: BaseException) -> bool:
+    return isinstance(error, TemporaryFailure) and error.reason == STORE_UNAVAILABLE
 
 
 def upload_files(store: Store, folder: str, within: str, files: Mapping[str, Path]) -> tuple[FileEntry, ...]:
