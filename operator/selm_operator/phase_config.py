@@ -67,6 +67,7 @@ def phase_config(run: RunView, spec: SELMRunSpec, status: SELMRunStatus, attempt
         training=_training(run, spec, attempt),
         evaluation=project(EvaluationConfig, spec.evaluation),
         retention=spec.retention.artifacts,
+        offline_iterations=tuple(sorted(e.iteration for e in spec.schedule if e.pairs == "Offline")),
     )
 
 

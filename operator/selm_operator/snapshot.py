@@ -54,6 +54,7 @@ class JobView:
     deleted: datetime | None
     """When its deletion was asked for; it may stay for its pods' grace, or for ever on a lost node."""
     grace_seconds: int
+    image: str
     pods: int
     gpus_per_pod: int
     complete: Condition | None
@@ -206,6 +207,7 @@ def read_job(obj: Json) -> JobView | None:
         created=created,
         deleted=parse_time(metadata.get("deletionTimestamp")),
         grace_seconds=int(template.get("terminationGracePeriodSeconds", 30)),
+        image=template["containers"][0]["image"],
         pods=int(spec.get("parallelism", 1)),
         gpus_per_pod=gpus_of(template["containers"][0].get("resources") or {}),
         complete=complete,

@@ -79,7 +79,9 @@ def _conclude(case: Case, verdict: Verdict) -> Decision:
     run = case.snapshot.run
     conditions = conditions_of(verdict, run.status, run.generation, case.now)
     status = case.status.model_copy(update={"observed_generation": run.generation, "conditions": conditions})
-    events = (*case.events, *verdict.events, *_transitions(case, verdict))
+    told = {condition.reason for condition in run.status.conditions or ()}
+    news = (event for event in verdict.events if event.reason not in told)
+    events = (*case.events, *news, *_transitions(case, verdict))
     changed = status != run.status
     return Decision(status, verdict.actions, events if changed else (), verdict.requeue_after)
 

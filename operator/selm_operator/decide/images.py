@@ -13,6 +13,9 @@ from selm_operator.settings import Settings
 from selm_operator.snapshot import PodView
 from selm_runtime.contract import Phase
 
+MAX_IMAGE = 512
+"""Characters of a recorded image."""
+
 
 def image_for(status: SELMRunStatus, spec: SELMRunSpec, settings: Settings) -> str | None:
     """The image of the next Job; None where neither the spec nor the operator names one.
@@ -28,8 +31,11 @@ def image_for(status: SELMRunStatus, spec: SELMRunSpec, settings: Settings) -> s
 
 
 def with_image(status: SELMRunStatus, phase: Phase, image: str) -> SELMRunStatus:
-    """The status with the phase's image recorded."""
+    """The status with the phase's image recorded; one that is pinned already stays so while the same is asked for."""
     name = phase_name(phase)
+    recorded = next((entry.image for entry in status.images or () if entry.phase == name), None)
+    if recorded is not None and "@" in recorded and recorded.partition("@")[0] == image:
+        return status
     others = tuple(entry for entry in status.images or () if entry.phase != name)
     order = [p.value for p in Phase]
     images = sorted((*others, PhaseImage(phase=name, image=image)), key=lambda entry: order.index(entry.phase))
@@ -40,7 +46,7 @@ def pin(status: SELMRunStatus, phase: Phase, pods: tuple[PodView, ...]) -> SELMR
     """The status with the phase's recorded image pinned to the digest that its first pod tells, if one does."""
     recorded = next((entry.image for entry in status.images or () if entry.phase == phase.value), None)
     digest = next((pod.image_digest for pod in pods if pod.image_digest), None)
-    if recorded is None or digest is None or "@" in recorded:
+    if recorded is None or digest is None or "@" in recorded or len(recorded) + len(digest) + 1 > MAX_IMAGE:
         return status
     return with_image(status, phase, f"{recorded}@{digest}")
 

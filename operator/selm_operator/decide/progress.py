@@ -8,15 +8,19 @@ from selm_operator.api.status import SELMRunStatus, ShardCounts
 from selm_operator.constants import RUNNING_REASON, Reason
 from selm_operator.decide.attempts import title
 from selm_operator.decide.case import Case
-from selm_operator.decide.images import image_for, pin, with_image
+from selm_operator.decide.images import pin, with_image
 from selm_operator.decide.suspension import until_abandoned
 from selm_operator.decide.verdict import Verdict
 from selm_operator.decision import Announcement
 from selm_operator.ledger import Position, phase_status, with_current, with_phase
 from selm_operator.snapshot import JobView, PodView
+from selm_runtime.contract import Phase
 
 SHARD_STEPS = 8
 """Status writes at most that only say how many shards are done: more would be history, not state."""
+
+SHARDED = (Phase.GENERATION, Phase.SCORING)
+"""Phases whose pods end each by itself; the nodes of a training end together."""
 
 
 def wants_pods(case: Case) -> bool:
@@ -32,7 +36,7 @@ def follow(case: Case) -> Case:
     job, position = case.job, case.position
     if job is None or position is None or not case.is_active(job) or job.deleted is not None:
         return case
-    status = started(case.status, position, job.name, job.attempt, job.pods, case)
+    status = started(case, position, job.name, job.attempt, job.pods, job.image)
     shards = status.current.shards if status.current else None
     if shards is not None and shards.total is not None:
         step = max(1, shards.total // SHARD_STEPS)
@@ -43,10 +47,9 @@ def follow(case: Case) -> Case:
     return case if status == case.status else case.book(status)
 
 
-def started(
-    status: SELMRunStatus, position: Position, job_name: str, attempt: int, pods: int, case: Case
-) -> SELMRunStatus:
+def started(case: Case, position: Position, job_name: str, attempt: int, pods: int, image: str) -> SELMRunStatus:
     """The status of a phase whose attempt has a Job: the same, whether it was just made or is found."""
+    status = case.status
     entry = phase_status(status, position)
     begun = entry.start_time if entry and entry.start_time else case.now.replace(microsecond=0)
     status = with_phase(status, position, state="Running", attempts=attempt, start_time=begun)
@@ -56,12 +59,9 @@ def started(
             status,
             attempt=attempt,
             job_name=job_name,
-            shards=ShardCounts(done=0, total=pods) if pods > 1 else None,
+            shards=ShardCounts(done=0, total=pods) if pods > 1 and position[1] in SHARDED else None,
         )
-    if all(entry.phase != position[1].value for entry in status.images or ()):
-        image = image_for(status, case.spec, case.snapshot.settings)
-        status = with_image(status, position[1], image) if image else status
-    return status
+    return with_image(status, position[1], image)
 
 
 def waiting_for_deletion(case: Case) -> Verdict | None:

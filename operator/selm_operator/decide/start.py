@@ -31,8 +31,7 @@ def obstacle(case: Case) -> Verdict | None:
         return None
     if found.kind == "JobNameTaken":
         return Verdict(Reason.WAITING_FOR_OLD_JOB, found.message, requeue_after=case.waits.poll_old_job)
-    event = Announcement("Warning", Reason.JOB_REFUSED, found.message)
-    return Verdict(Reason.JOB_REFUSED, found.message, stalled=True, events=(event,), requeue_after=case.waits.refused)
+    return Verdict(Reason.JOB_REFUSED, found.message, stalled=True, requeue_after=case.waits.refused)
 
 
 def foreign_service(case: Case) -> Verdict | None:
@@ -56,13 +55,12 @@ def next_attempt(case: Case) -> tuple[Case, Verdict]:
     actions: tuple[Action, ...] = (CreateJob(manifest),)
     if phase is Phase.TRAINING and (case.snapshot.service is None or not case.snapshot.service.ours):
         actions = (ApplyService(build_service(case.snapshot.run, service_name(case.snapshot.run.name))), *actions)
-    status = started(
-        case.status, position, manifest["metadata"]["name"], attempt.number, pods_of_phase(case.spec, phase), case
-    )
+    name = manifest["metadata"]["name"]
+    status = started(case, position, name, attempt.number, pods_of_phase(case.spec, phase), image)
     event = Announcement(
         "Normal",
         Reason.PHASE_STARTED,
-        f"{title(position)}, attempt {attempt.number}: Job {manifest['metadata']['name']}",
+        f"{title(position)}, attempt {attempt.number}: Job {name}",
     )
     verdict = Verdict(
         RUNNING_REASON[phase], running_message(position, attempt.number, status), actions=actions, events=(event,)
