@@ -84,9 +84,9 @@ def _keyed(path: str, node: FieldNode) -> ChangeRule[Any]:
 
         def same_keys(new: Any, old: Any) -> bool:
             before, after = (
-                {getattr(item, key_node.name) for item in getattr(group, node.name)} for group in (old, new)
+                [getattr(item, key_node.name) for item in getattr(group, node.name)] for group in (old, new)
             )
-            return bool(before == after)
+            return len(after) == len(before) and set(after) <= set(before)
 
         return ChangeRule(
             on=node.owner,

@@ -6,10 +6,16 @@ from typing import Any
 
 import pytest
 
+from selm_local.apiserver.schema import default_crd, validate_crd
+from selm_operator.api.crd import custom_resource_definition
 from support.crd_answers import crd_answer
 from support.selmruns import Json, cases, is_beneath, run_object
 
 CASES = cases()
+
+
+def test_an_api_server_admits_the_crd() -> None:
+    assert validate_crd(default_crd(custom_resource_definition())) == []
 
 
 def stored(case: Json) -> Json:

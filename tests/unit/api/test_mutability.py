@@ -1,0 +1,250 @@
+"""Every field that carries a mark, changed alone, is answered as its mark says, by models and CRD alike.
+
+The changes are made from the schema, so a new field is covered by being declared.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from selm_operator.api.base import Change
+from selm_operator.api.inspection import FieldNode, walk
+from selm_operator.api.rule import ChangeRule
+from selm_operator.api.rules import RULES
+from selm_operator.api.schema import Schema, run_schema
+from selm_operator.api.spec import SELMRunSpec
+from selm_operator.api.validate import validate_change, validate_spec
+from support.crd_answers import crd_answer
+from support.selmruns import Json, cases, run_object
+
+RESOURCES = {"limits": {"nvidia.com/gpu": 2}}
+RICH: Json = {
+    "iterations": 4,
+    "image": "registry/selm:1",
+    "model": {"uri": "s3://models/base", "tokenSecretRef": {"name": "hub"}},
+    "data": {"uri": "s3://data/prefs", "portions": 4, "heldOut": {"split": "test"}},
+    "generation": {
+        "samplesPerPrompt": 2,
+        "temperature": 0.7,
+        "topP": 0.9,
+        "engineArgs": {"max_model_len": 512},
+        "resources": RESOURCES,
+    },
+    "scoring": {
+        "scorers": [
+            {"name": "ranker", "pairRM": {"uri": "hf://llm-blender/PairRM"}},
+            {"name": "reward", "weight": 2, "rewardModel": {"uri": "s3://models/reward"}},
+            {"name": "judge", "judge": {"endpoint": "http://judge", "model": "m", "apiKeySecretRef": {"name": "key"}}},
+            {"name": "style", "rules": [{"type": "Length", "target": 12}]},
+            {"name": "tests", "execution": {}},
+        ],
+        "resources": RESOURCES,
+    },
+    "training": {"ranksPerNode": 2, "resources": RESOURCES},
+    "evaluation": {"selectBy": {"scorer": "reward"}, "resources": RESOURCES},
+    "schedule": [{"iteration": 2, "alpha": 0.1}],
+    "artifacts": {
+        "uri": "s3://selm/runs",
+        "endpoint": "http://s3:9000",
+        "region": "here",
+        "credentialsSecretRef": {"name": "s3"},
+        "caBundleConfigMapRef": {"name": "ca"},
+    },
+    "imagePullSecrets": [{"name": "registry"}],
+    "retention": {"ttlSecondsAfterFinished": 60},
+    "podTemplates": [{"phase": "All", "labels": {"team": "a"}}],
+}
+OTHER: dict[str, Any] = {
+    "generation.policies": ["Current", "Reference"],
+    "generation.engineArgs": {"max_model_len": 1024},
+    "evaluation.selectBy.scorer": "style",
+    "scheduling": {"queueName": "team"},
+    "imagePullSecrets": [],
+    "podTemplates": [],
+    "schedule": [{"iteration": 3, "alpha": 0.1}],
+}
+MARKED = [(path, node) for path, node in walk(SELMRunSpec, "") if node.change]
+
+
+def place(spec: Json, path: str) -> tuple[Json, str, str]:
+    """The mapping that holds the field, its key, and the field's path with the entries' indexes."""
+    holder: Any = spec
+    steps, where = path.split("."), "spec"
+    for step, after in itertools.pairwise(steps):
+        name = step.removesuffix("[]")
+        holder, where = holder.setdefault(name, {}), f"{where}.{name}"
+        if step.endswith("[]"):
+            index = next(i for i, entry in enumerate(holder) if after in entry)
+            holder, where = holder[index], f"{where}[{index}]"
+    return holder, steps[-1], f"{where}.{steps[-1]}"
+
+
+def schema_at(path: str) -> Schema:
+    schema = run_schema()["properties"]["spec"]
+    for step in path.split("."):
+        schema = schema["properties"][step.removesuffix("[]")]
+        schema = schema["items"] if step.endswith("[]") else schema
+    return schema
+
+
+def other(path: str, value: Any) -> Any:
+    """Another admissible value of the field."""
+    schema = schema_at(path)
+    if path in OTHER:
+        return OTHER[path]
+    if "enum" in schema:
+        return next(choice for choice in schema["enum"] if choice != value)
+    match schema["type"]:
+        case "boolean":
+            return not value
+        case "integer":
+            return value * 2 if value and value * 2 <= schema["maximum"] else value - 1
+        case "number":
+            return value / 2 if value else 0.25
+        case "string":
+            return f"{value}x"
+        case "array":
+            return [*value[:-1], {**value[-1], "weight": 7}]
+    inner = schema["properties"]
+    name = next((name for name, node in inner.items() if name in value or "default" in node), next(iter(inner)))
+    if "additionalProperties" in inner[name]:
+        return {**value, name: {**value.get(name, {}), "cpu": 1}}
+    return {**value, name: other(f"{path}.{name}", value.get(name, inner[name].get("default", "")))}
+
+
+def with_value(path: str, value: Any) -> tuple[Json, str]:
+    """RICH with the field set, or removed where the value is None; and the field's path."""
+    spec = copy.deepcopy(RICH)
+    holder, key, where = place(spec, path)
+    if value is None:
+        del holder[key]
+    else:
+        holder[key] = value
+    return spec, where
+
+
+def current(path: str) -> Any:
+    holder, key, _ = place(copy.deepcopy(RICH), path)
+    return holder.get(key, schema_at(path).get("default", 1.0 if key == "weight" else {}))
+
+
+def changed_specs() -> Iterator[tuple[str, FieldNode, Json, str]]:
+    for path, node in MARKED:
+        if path == "scoring.scorers":
+            spec = copy.deepcopy(RICH)
+            spec["scoring"]["scorers"].pop(0)
+            yield "an entry removed from scoring.scorers", node, spec, "spec.scoring.scorers"
+            continue
+        if node.change is not Change.KEYED:
+            yield f"{path} changed", node, *with_value(path, other(path, current(path)))
+        if node.may_be_absent:
+            yield f"{path} removed", node, *with_value(path, None)
+
+
+CHANGES = list(changed_specs())
+
+
+def as_suspended(spec: Json, suspended: bool) -> Json:
+    return {**copy.deepcopy(spec), "suspend": suspended}
+
+
+@functools.cache
+def stored(suspended: bool) -> Json:
+    kept, errors = crd_answer(run_object(as_suspended(RICH, suspended)))
+    assert errors == []
+    assert kept is not None
+    return kept
+
+
+def test_every_marked_field_is_in_the_rich_spec() -> None:
+    assert validate_spec(run_object(RICH)) == []
+    assert len(CHANGES) > len(MARKED)
+
+
+@pytest.mark.parametrize("suspended", [False, True], ids=["running", "suspended"])
+@pytest.mark.parametrize(("node", "new", "where"), [c[1:] for c in CHANGES], ids=[c[0] for c in CHANGES])
+def test_a_field_changed_alone(node: FieldNode, new: Json, where: str, suspended: bool) -> None:
+    if node.name != "suspend":
+        new = as_suspended(new, suspended)
+    old = run_object(as_suspended(RICH, suspended))
+    ours = {error.field for error in validate_change(old, run_object(new))}
+    theirs = {error.field for error in crd_answer(run_object(new), stored(suspended))[1]}
+    assert ours == theirs
+    free = node.change in (Change.ALWAYS, Change.GROWING, Change.SCHEDULED)
+    if free or (suspended and node.change is Change.SUSPENDED):
+        assert ours == set()
+    else:
+        named = where.split("[")[0] if node.change is Change.SUSPENDED else where
+        assert named in ours
+
+
+def broken_rule_messages() -> set[str]:
+    seen: list[Any] = []
+    for case in cases():
+        if case["kind"] == "transition":
+            seen += validate_change(run_object(case["old"]), run_object(case["new"]), case.get("status"))
+        else:
+            seen += validate_spec(run_object(case.get("spec"), **case.get("metadata", {})))
+    for _, _, new, _ in CHANGES:
+        seen += validate_change(run_object(RICH), run_object(new))
+    for _, spec in BROKEN.values():
+        seen += validate_spec(run_object(spec))
+    return {error.message for error in seen}
+
+
+def rich(**groups: Any) -> Json:
+    return {**copy.deepcopy(RICH), **groups}
+
+
+def templates(env: Json) -> list[Json]:
+    return [{"phase": "All", "env": [{"name": "A", **env}]}]
+
+
+BROKEN: dict[str, tuple[str, Json]] = {
+    "one sample in an iteration that has only its own responses to compare": (
+        "spec.schedule",
+        rich(
+            scoring={**RICH["scoring"], "pairing": {"offline": "Exclude"}},
+            schedule=[{"iteration": 1, "samplesPerPrompt": 1}],
+        ),
+    ),
+    "offline pairs of data that has none": (
+        "spec.schedule",
+        rich(
+            data={"uri": "s3://data/prompts", "format": "Prompts"},
+            scoring={**RICH["scoring"], "pairing": {"offline": "Exclude"}},
+            schedule=[{"iteration": 1, "pairs": "Offline"}],
+        ),
+    ),
+    "a variable with a value and a source": (
+        "spec.podTemplates[0].env[0]",
+        rich(podTemplates=templates({"value": "x", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}})),
+    ),
+    "a variable with a source of no kind": (
+        "spec.podTemplates[0].env[0].valueFrom",
+        rich(podTemplates=templates({"valueFrom": {}})),
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", BROKEN)
+def test_rules_that_the_table_does_not_break(sentence: str) -> None:
+    field, spec = BROKEN[sentence]
+    assert {error.field for error in validate_spec(run_object(spec))} == {field}
+    assert {error.field for error in crd_answer(run_object(spec))[1]} == {field}
+
+
+def test_every_rule_is_broken_by_some_case() -> None:
+    messages = broken_rule_messages()
+    assert [r.message for r in RULES if not any(m.startswith(r.message) for m in messages)] == []
+
+
+def test_rules_of_change_read_the_past_and_the_others_do_not() -> None:
+    for rule in RULES:
+        assert ("oldSelf" in rule.cel) == isinstance(rule, ChangeRule), rule.message
