@@ -12,8 +12,8 @@ from selm_local.apiserver.patch.typedwalk import compare, field_set, merge, remo
 from selm_local.apiserver.schema import CustomSchema
 from selm_local.apiserver.schema.jsonvalue import json_equal
 
-LAW = settings(deadline=None)
-COSTLY = settings(deadline=None, max_examples=60)
+LAW = settings(deadline=None, max_examples=60)
+COSTLY = settings(deadline=None, max_examples=40)
 
 KEYS = st.sampled_from(["a", "b", "c", "d/e", "f~g"])
 SCALARS = (

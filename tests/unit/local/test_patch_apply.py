@@ -275,6 +275,23 @@ def test_built_in_kinds_merge_by_their_table():
     assert other["spec"]["ports"] == [{"port": 1}, {"port": 1, "protocol": "UDP"}]
 
 
+def test_a_built_in_kind_refuses_what_it_does_not_have():
+    ask = FieldRequest("alice", "Apply", "batch/v1", "2026-01-01T00:00:00Z")
+    given = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "j"},
+        "spec": {"template": {"spec": {"contaners": []}}},
+    }
+    with pytest.raises(PatchError, match=r"\.spec\.template\.spec\.contaners: field not declared in schema"):
+        apply(None, given, ask, merge_type(("batch", "v1", "Job")))
+
+
+def test_a_kind_that_is_none_of_kubernetes():
+    with pytest.raises(KeyError, match=r"example\.com/v1/Thing"):
+        merge_type(("example.com", "v1", "Thing"))
+
+
 def test_old_updates_become_one_entry():
     live = obj()
     live = settle(None, {**live, "spec": {"entries": {"k": "0"}}}, request("m00", "Update"), CUSTOM)

@@ -90,7 +90,7 @@ def _list_directives(type_: MergeType, result: dict[str, Json], patch: dict[str,
 def _merge_lists(type_: MergeType, name: str, target: Json, patch: list[Json], around: dict[str, Json]) -> list[Json]:
     live = target if isinstance(target, list) else []
     order = around.get(_ORDER + name)
-    if type_.kind == "set" and type_.patch_merges:
+    if type_.patch_merges:
         merged = live + [item for item in patch if not any(json_equal(item, each) for each in live)]
         return _ordered(type_, merged, order, live)
     if not type_.patch_key:

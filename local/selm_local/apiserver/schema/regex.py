@@ -23,7 +23,13 @@ def problem(pattern: str) -> str | None:
     return str(outcome.value()).partition("invalid regular expression: ")[2] or str(outcome.value())
 
 
-@functools.lru_cache(maxsize=8192)
 def matches(pattern: str, text: str) -> bool:
     """Whether `pattern` is found anywhere in `text`. A pattern that is none matches nothing."""
+    return _remembered(pattern, text) if len(text) <= 256 else _matches(pattern, text)
+
+
+def _matches(pattern: str, text: str) -> bool:
     return _program(pattern).eval(data={"text": text}).value() is True
+
+
+_remembered = functools.lru_cache(maxsize=8192)(_matches)
