@@ -17,7 +17,7 @@ from selm_local.apiserver.storage import Object
 RBAC = "rbac.authorization.k8s.io"
 _READ = ["get", "list", "watch"]
 _WRITE = ["create", "delete", "deletecollection", "patch", "update"]
-_COMMON = ["configmaps", "events", "pods", "serviceaccounts", "services"]
+_COMMON = ["configmaps", "events", "persistentvolumeclaims", "pods", "serviceaccounts", "services"]
 _CLUSTER_ROLES: dict[str, list[dict[str, Any]]] = {
     "cluster-admin": [
         {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},

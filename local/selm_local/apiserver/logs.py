@@ -10,5 +10,13 @@ from selm_local.apiserver.storage import Object
 
 class PodLogs(Protocol):
     def path(self, pod: Object, container: str) -> Path:
-        """The file that the container's output is appended to; it need not exist yet."""
+        """The file that the container's output is appended to; it need not exist yet.
+
+        Beside it, where there is one, lies `<name>.times`: lines `<offset> <RFC 3339 time>`, each for the bytes from
+        that offset on.
+        """
         ...
+
+
+def times_path(log: Path) -> Path:
+    return log.with_name(f"{log.name}.times")

@@ -112,6 +112,22 @@ def _role_binding(obj: Object) -> Cells:
     return [role, age_of(obj), named["User"], named["Group"], named["ServiceAccount"]]
 
 
+_MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+
+
+def _claim(obj: Object) -> Cells:
+    spec, status = _spec(obj), _status(obj)
+    return [
+        status.get("phase", ""),
+        spec.get("volumeName", ""),
+        (status.get("capacity") or {}).get("storage", ""),
+        ",".join(_MODES.get(m, m) for m in status.get("accessModes") or []),
+        spec.get("storageClassName", ""),
+        age_of(obj),
+        spec.get("volumeMode", "<unset>"),
+    ]
+
+
 _BINDING_COLUMNS = (
     ("Role", "string", 0),
     ("Age", "string", 0),
@@ -173,6 +189,18 @@ PRINTERS: dict[tuple[str, str], Printer] = {
     ),
     ("", "Namespace"): Printer(
         (("Status", "string", 0), ("Age", "string", 0)), lambda o: [_status(o).get("phase", ""), age_of(o)]
+    ),
+    ("", "PersistentVolumeClaim"): Printer(
+        (
+            ("Status", "string", 0),
+            ("Volume", "string", 0),
+            ("Capacity", "string", 0),
+            ("Access Modes", "string", 0),
+            ("StorageClass", "string", 0),
+            ("Age", "string", 0),
+            ("VolumeMode", "string", 1),
+        ),
+        _claim,
     ),
     ("", "ConfigMap"): Printer(
         (("Data", "string", 0), ("Age", "string", 0)),

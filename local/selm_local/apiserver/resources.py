@@ -112,6 +112,9 @@ SERVICE_ACCOUNTS = Resource(
     subresources=(Subresource("token", ("create",), kind="TokenRequest", group="authentication.k8s.io", version="v1"),),
 )
 NODES = Resource("", "v1", "nodes", "Node", namespaced=False, short_names=("no",), subresources=(STATUS,))
+PERSISTENT_VOLUME_CLAIMS = Resource(
+    "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", short_names=("pvc",), subresources=(STATUS,)
+)
 EVENTS_V1 = Resource("events.k8s.io", "v1", "events", "Event", short_names=("ev",), storage=EVENTS.storage)
 JOBS = Resource("batch", "v1", "jobs", "Job", categories=("all",), subresources=(STATUS,), generation=True)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
@@ -158,6 +161,7 @@ BUILT_IN: tuple[Resource, ...] = (
     EVENTS,
     NAMESPACES,
     NODES,
+    PERSISTENT_VOLUME_CLAIMS,
     PODS,
     SECRETS,
     SERVICE_ACCOUNTS,

@@ -116,6 +116,10 @@ class Writes:
             raise ApiError(404, "NotFound", "the server could not find the requested resource")
         return found
 
+    def _find(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
+        stored = self._storage.get(resource.storage, namespace or "", name)
+        return stored.object if stored else None
+
     def _target_namespace(self, resource: Resource, namespace: str | None, obj: Object) -> str | None:
         sent = meta.metadata(obj).get("namespace")
         if not resource.namespaced:
@@ -199,6 +203,7 @@ class Writes:
         meta.fill_for_create(obj, namespace, self._clock())
         obj = strategy.default(obj)
         strategy.prepare_create(obj)
+        strategy.admit(obj, self._find)
         meta.tidy(meta.metadata(obj))
         name = _name_of(obj)
         self._refuse_if(strategy, obj, self._meta_problems(strategy, obj, None) + strategy.validate(obj, None))

@@ -331,7 +331,7 @@ async def test_openapi_says_every_kind_and_that_fields_are_validated(world: Worl
     [
         "/apis/apps/v1/namespaces/default/deployments",
         "/apis/apps/v1",
-        "/api/v1/namespaces/default/persistentvolumeclaims",
+        "/api/v1/persistentvolumes",
         "/api/v1/namespaces/default/pods/p/exec",
         "/openapi/v2",
     ],
@@ -404,7 +404,34 @@ async def test_logs(world: World) -> None:
     assert await world.call("GET", f"{path}?tailLines=0") == (200, "")
     assert await world.call("GET", f"{path}?limitBytes=5") == (200, "one\nt")
     assert (await world.call("GET", f"{path}?container=nobody"))[0] == 400
-    assert (await world.call("GET", f"{path}?sinceSeconds=5"))[0] == 501
+    for wrong in (
+        "sinceSeconds=x",
+        "sinceSeconds=0",
+        "tailLines=-1",
+        "sinceTime=then",
+        "sinceTime=then&sinceSeconds=1",
+    ):
+        assert (await world.call("GET", f"{path}?{wrong}"))[0] == 400
+    assert (await world.call("GET", f"{path}?previous=true"))[0] == 501
+
+
+async def test_logs_by_time(world: World) -> None:
+    spec = {"containers": [{"name": "m", "image": "x"}]}
+    await world.registry.create(PODS, "default", {"metadata": {"name": "p"}, "spec": spec})
+    path = "/api/v1/namespaces/default/pods/p/log"
+    (world.folder / "p-m.log").write_text("one\ntwo\nthree\nfour")
+    times = "0 2020-01-01T00:00:00.000000Z\n4 2021-01-01T00:00:00.000000Z\n14 2022-01-01T00:00:00.500000Z\n"
+    (world.folder / "p-m.log.times").write_text(times)
+    assert await world.call("GET", f"{path}?sinceTime=2020-06-01T00:00:00Z") == (200, "two\nthree\nfour")
+    assert await world.call("GET", f"{path}?sinceTime=2023-01-01T00:00:00Z") == (200, "")
+    assert await world.call("GET", f"{path}?sinceSeconds=60") == (200, "")
+    assert await world.call("GET", f"{path}?sinceTime=2020-06-01T00:00:00Z&tailLines=1") == (200, "four")
+    stamped = await world.call("GET", f"{path}?timestamps=true&tailLines=3")
+    assert stamped[1].splitlines() == [
+        "2021-01-01T00:00:00.000000Z two",
+        "2021-01-01T00:00:00.000000Z three",
+        "2022-01-01T00:00:00.500000Z four",
+    ]
 
 
 async def test_logs_are_followed_to_the_end(world: World) -> None:

@@ -14,6 +14,7 @@ from selm_local.apiserver.resources import (
     CONFIG_MAPS,
     JOBS,
     LEASES,
+    PERSISTENT_VOLUME_CLAIMS,
     PODS,
     PRIORITY_CLASSES,
     ROLE_BINDINGS,
@@ -301,6 +302,36 @@ async def test_what_is_not_built_is_said(registry: Registry) -> None:
     with pytest.raises(ApiError, match="does not implement Services of type ClusterIP") as caught:
         await registry.create(SERVICES, "default", service)
     assert caught.value.code == 501
+
+
+async def test_a_pod_needs_its_priority_class_and_its_service_account(registry: Registry) -> None:
+    def pod(**spec: Any) -> dict[str, Any]:
+        return {"metadata": {"name": "p"}, "spec": pod_spec(**spec)}
+
+    for what, said in (
+        ("priorityClassName", "no PriorityClass"),
+        ("serviceAccountName", "error looking up service account"),
+    ):
+        with pytest.raises(ApiError, match=said) as caught:
+            await registry.create(PODS, "default", pod(**{what: "gold"}))
+        assert caught.value.code == 403
+    await registry.create(PRIORITY_CLASSES, None, {"metadata": {"name": "gold"}, "value": 7})
+    assert (await registry.create(PODS, "default", pod(priorityClassName="gold")))["spec"]["priority"] == 7
+
+
+async def test_a_claim_is_bound_at_once(registry: Registry) -> None:
+    claim = {
+        "metadata": {"name": "c"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    made = await registry.create(PERSISTENT_VOLUME_CLAIMS, "default", claim)
+    assert (made["status"]["phase"], made["status"]["capacity"]) == ("Bound", {"storage": "1Gi"})
+    other = {"metadata": {"name": "d"}, "spec": {"storageClassName": "fast"}}
+    assert [f for f, _ in await causes(registry.create(PERSISTENT_VOLUME_CLAIMS, "default", other))] == [
+        "spec.accessModes",
+        "spec.resources[storage]",
+        "spec.storageClassName",
+    ]
 
 
 async def test_an_immutable_config_map_stays(registry: Registry) -> None:

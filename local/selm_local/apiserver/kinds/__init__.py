@@ -4,6 +4,7 @@ from selm_local.apiserver import resources as r
 from selm_local.apiserver.kinds import core, events
 from selm_local.apiserver.kinds.base import Decoded, DecodeError, Strategy
 from selm_local.apiserver.kinds.builtin import BuiltIn
+from selm_local.apiserver.kinds.claims import PersistentVolumeClaims
 from selm_local.apiserver.kinds.crds import CustomResourceDefinitions
 from selm_local.apiserver.kinds.jobs import Jobs
 from selm_local.apiserver.kinds.pods import Pods
@@ -25,6 +26,7 @@ _STRATEGIES: dict[r.Resource, type[BuiltIn]] = {
     r.PRIORITY_CLASSES: core.PriorityClasses,
     r.EVENTS: events.CoreEvents,
     r.EVENTS_V1: events.NewEvents,
+    r.PERSISTENT_VOLUME_CLAIMS: PersistentVolumeClaims,
     r.PODS: Pods,
     r.JOBS: Jobs,
     r.CRDS: CustomResourceDefinitions,

@@ -3,6 +3,7 @@
 # ruff: noqa: ARG002 - hooks share one signature
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -13,7 +14,11 @@ from selm_local.apiserver.schema import names
 from selm_local.apiserver.schema.errors import FieldError
 from selm_local.apiserver.storage import Object
 
-__all__ = ["DecodeError", "Decoded", "Strategy"]
+__all__ = ["DecodeError", "Decoded", "Find", "Strategy"]
+
+
+# (resource, namespace, name) -> the stored object, not to be changed
+Find = Callable[[Resource, str | None, str], Object | None]
 
 
 @dataclass
@@ -109,6 +114,9 @@ class Strategy:
     def desired(self, obj: Object) -> Any:
         """What `generation` counts changes of."""
         return obj.get("spec")
+
+    def admit(self, obj: Object, find: Find) -> None:
+        """What a new object needs of others. Raises ApiError 403 where it is not there."""
 
     def validate_name(self, name: str) -> list[str]:
         return names.dns1123_subdomain(name)

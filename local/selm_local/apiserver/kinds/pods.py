@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from selm_local.apiserver.errors import forbidden
+from selm_local.apiserver.kinds.base import Find
 from selm_local.apiserver.kinds.builtin import BuiltIn
 from selm_local.apiserver.kinds.podspec import default_pod_spec, quantity, validate_pod_spec
+from selm_local.apiserver.resources import PRIORITY_CLASSES, SERVICE_ACCOUNTS
 from selm_local.apiserver.schema import errors as field
 from selm_local.apiserver.schema.errors import FieldError
 from selm_local.apiserver.storage import Object
@@ -45,6 +48,21 @@ class Pods(BuiltIn):
         spec.setdefault("priority", 0)
         spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
         return obj
+
+    def admit(self, obj: Object, find: Find) -> None:
+        spec, meta = obj["spec"], obj["metadata"]
+        if wanted := spec.get("priorityClassName"):
+            priority = find(PRIORITY_CLASSES, None, wanted)
+            if priority is None:
+                why = f"no PriorityClass with name {wanted} was found"
+                raise forbidden("", "pods", meta.get("name", ""), why)
+            spec["priority"] = priority.get("value", 0)
+            spec["preemptionPolicy"] = priority.get("preemptionPolicy", "PreemptLowerPriority")
+        account, namespace = spec["serviceAccountName"], meta.get("namespace")
+        # "default" is made by a controller a moment after its namespace.
+        if account != "default" and find(SERVICE_ACCOUNTS, namespace, account) is None:
+            why = f'error looking up service account {namespace}/{account}: serviceaccount "{account}" not found'
+            raise forbidden("", "pods", meta.get("name", ""), why)
 
     def initial_status(self, obj: Object) -> Object:
         return {"phase": "Pending", "qosClass": qos_class(obj["spec"])}

@@ -61,7 +61,6 @@ _UNBUILT = frozenset(
         ("", "componentstatuses"),
         ("", "endpoints"),
         ("", "limitranges"),
-        ("", "persistentvolumeclaims"),
         ("", "persistentvolumes"),
         ("", "podtemplates"),
         ("", "replicationcontrollers"),
@@ -70,6 +69,8 @@ _UNBUILT = frozenset(
         ("coordination.k8s.io", "leasecandidates"),
     }
 )
+# `kubectl describe namespace` looks for these and takes "not found", alone, for a server that has none.
+_LOOKED_FOR = frozenset({("", "limitranges"), ("", "resourcequotas")})
 _UNBUILT_SUBRESOURCES = frozenset({"attach", "ephemeralcontainers", "exec", "portforward", "proxy", "resize", "scale"})
 
 
@@ -208,6 +209,8 @@ class ApiServer:
         return answer_object(status, call.wanted, 201, request.warnings)
 
     def _refuse_unbuilt(self, target: route.Target) -> None:
+        if (target.group, target.plural) in _LOOKED_FOR and target.verb == "list":
+            raise ApiError(404, "NotFound", f"the embedded cluster does not serve {target.plural}")
         what = f"{target.resource_text} of {target.group or 'core'}/{target.version}"
         if target.group in _UNBUILT_GROUPS or (target.group, target.plural) in _UNBUILT:
             raise errors.not_implemented(what)
