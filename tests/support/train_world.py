@@ -14,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from support.tiny_model import make_tiny_model, make_tokenizer
 
 from selm_runtime.artifacts.commit import PhaseFolder
 from selm_runtime.artifacts.manifest import Manifest
@@ -34,6 +33,7 @@ from selm_runtime.contract import (
 )
 from selm_runtime.reporting import Reporter
 from selm_runtime.tables import PAIRS, PROMPTS
+from support.tiny_model import make_tiny_model, make_tokenizer
 
 VOCABULARY = 262
 FIRST_TEXT_TOKEN = 6
@@ -150,9 +150,7 @@ class TrainWorld:
         assert manifest is not None
         return self.phase_folder(config).fetch(manifest, "model/", into)
 
-    def _config(
-        self, phase: Phase, iteration: int, attempt: int, name: str, training: dict[str, Any]
-    ) -> PhaseConfig:
+    def _config(self, phase: Phase, iteration: int, attempt: int, name: str, training: dict[str, Any]) -> PhaseConfig:
         return PhaseConfig.model_validate(
             {
                 "run": {"namespace": "default", "name": name, "uid": "u1"},

@@ -1,5 +1,6 @@
 """torchrun's agent for one node: `python -m selm_runtime.train.agent`, started by the pod's entry.
 
+It imports the heavy libraries once, while the entry still fetches the inputs, and forks its ranks when these are there.
 The same launcher that the `torchrun` command calls, so that its errors keep their types: a rendezvous that failed is a
 lost peer. Exit codes are the contract's, and 1 where a rank of this node crashed or was killed.
 """
@@ -10,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,13 +21,16 @@ from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from selm_runtime.contract import ENV_PHASE_CONFIG, ExitCode, PhaseConfig
+from selm_runtime.train.engine import prepare_deepspeed
 from selm_runtime.train.job import ENV_JOB, TrainJob
 from selm_runtime.train.processes import die_with_parent
+from selm_runtime.train.worker import run_rank
 
 log = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 10
 """From one rank's end in failure to the kill of those of its node that do not notice."""
+POLL_SECONDS = 0.05
 RANK_FAILED = 1
 WORST_FIRST = (ExitCode.INVALID_INPUT, ExitCode.TEMPORARY, ExitCode.PEER_LOST)
 
@@ -44,6 +49,7 @@ def launch_config(job: TrainJob, config: PhaseConfig) -> LaunchConfig:
         max_restarts=0,
         # The entry tells ranks by a file that they are to stop: torchrun's own way kills them after 30 s.
         signals_to_handle="SIGUSR2",
+        start_method="fork",
         shutdown_timeout=SHUTDOWN_SECONDS,
     )
 
@@ -59,15 +65,23 @@ def exit_code_of(codes: Sequence[int]) -> int:
     return next(int(code) for code in WORST_FIRST if code in codes)
 
 
+def await_job(file: Path) -> TrainJob:
+    """The job once the entry has written it; an entry that fails ends this process instead."""
+    while not file.exists():
+        time.sleep(POLL_SECONDS)
+    return TrainJob.model_validate_json(file.read_text())
+
+
 def main() -> int:
     """Run this node's ranks to their end."""
     die_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    job = TrainJob.model_validate_json(Path(os.environ[ENV_JOB]).read_text())
+    prepare_deepspeed()
+    job = await_job(Path(os.environ[ENV_JOB]))
     config = PhaseConfig.model_validate_json(os.environ[ENV_PHASE_CONFIG])
     try:
-        elastic_launch(launch_config(job, config), sys.executable)("-u", "-m", "selm_runtime.train.worker")
+        elastic_launch(launch_config(job, config), run_rank)(job, config)
     except ChildFailedError as error:
         codes = [failure.exitcode for failure in error.failures.values()]
         log.error("ranks of this node ended with %s", codes)

@@ -75,12 +75,12 @@ def optimizer_of(model: nn.Module, training: TrainingConfig) -> torch.optim.Opti
     )
 
 
-def prepare_deepspeed(device: torch.device) -> Any:
-    """Import DeepSpeed for the device, its log on stderr, its just-in-time compiled shared-memory collectives off.
+def prepare_deepspeed() -> Any:
+    """Import DeepSpeed, its log on stderr, its just-in-time compiled shared-memory collectives off.
 
     The latter need a C++ compiler at run time; gloo does the same work without one.
     """
-    if device.type == "cpu":
+    if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import deepspeed
     from deepspeed.ops import __compatible_ops__
@@ -97,8 +97,8 @@ def prepare_deepspeed(device: torch.device) -> Any:
 class Engine:
     """What the loop needs of DeepSpeed, and no more: forward, backward, step, gather, save, load."""
 
-    def __init__(self, model: nn.Module, training: TrainingConfig, device: torch.device) -> None:
-        self._deepspeed = prepare_deepspeed(device)
+    def __init__(self, model: nn.Module, training: TrainingConfig) -> None:
+        self._deepspeed = prepare_deepspeed()
         self._training = training
         self._norm: float | None = None
         optimizer = optimizer_of(model, training)

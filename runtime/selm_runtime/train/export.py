@@ -74,5 +74,5 @@ def _carry_over(base: Path, into: Path) -> None:
     """Tokenizer, chat template and generation settings, byte for byte as the base has them."""
     skipped = {path for pattern in WEIGHT_FILES for path in base.glob(pattern)}
     for path in sorted(base.iterdir()):
-        if path.is_file() and path not in skipped and path.name != "config.json":
+        if path.is_file() and path not in skipped and path.name != "config.json" and path.name[0] != ".":
             shutil.copyfile(path, into / path.name)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from selm_runtime.contract import PhaseError
 
 ENV_JOB = "SELM_TRAIN_JOB"
-"""Path of the `TrainJob` as JSON. Written by the pod's entry, read by its ranks."""
+"""Path where the pod's entry puts the `TrainJob` as JSON once it is complete. Read by the agent."""
 
 
 class TrainJob(BaseModel):

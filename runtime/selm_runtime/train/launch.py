@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,20 +38,22 @@ def run(ctx: PhaseContext) -> None:
 
     Raises InvalidInput, TemporaryFailure or PeerLost as the ranks did; RuntimeError where one crashed or was killed.
     """
-    started = time.monotonic()
-    job, truncated = prepare(ctx)
-    ctx.reporter.event("stage", name="inputs", seconds=round(time.monotonic() - started, 3))
-    outcomes = run_ranks(ctx, job)
+    job_file = ctx.scratch / "job.json"
+    with _agent(ctx, job_file) as agent:  # imports its libraries while the inputs are fetched
+        with _stage(ctx, "inputs"):
+            job, truncated = prepare(ctx)
+            await_name(ctx, job)
+        _write_whole(job_file, job.model_dump_json())
+        outcomes = run_ranks(ctx, job, agent)
     if ctx.index == 0:
-        started = time.monotonic()
-        outcome = outcomes[0]
-        ctx.folder.commit(
-            files_below(job.model, "model/"),
-            rows=outcome.facts["pairs"],
-            metrics=outcome.metrics,
-            facts={**outcome.facts, "truncatedPairs": truncated},
-        )
-        ctx.reporter.event("stage", name="commit", seconds=round(time.monotonic() - started, 3))
+        with _stage(ctx, "commit"):
+            outcome = outcomes[0]
+            ctx.folder.commit(
+                files_below(job.model, "model/"),
+                rows=outcome.facts["pairs"],
+                metrics=outcome.metrics,
+                facts={**outcome.facts, "truncatedPairs": truncated},
+            )
 
 
 def prepare(ctx: PhaseContext) -> tuple[TrainJob, int]:
@@ -96,30 +99,15 @@ def rendezvous_of(config: PhaseConfig) -> tuple[str, int]:
     return rendezvous.master_address, rendezvous.master_port
 
 
-def run_ranks(ctx: PhaseContext, job: TrainJob) -> list[Outcome]:
-    """Start this node's ranks under torchrun's agent and wait for them; their outcomes, by local rank.
+def run_ranks(ctx: PhaseContext, job: TrainJob, agent: subprocess.Popen[bytes]) -> list[Outcome]:
+    """Wait for this node's ranks; their outcomes, by local rank.
 
     SIGTERM reaches the ranks as a file, which they look at together at each step boundary.
     """
-    await_name(ctx, job)
-    job_file = job.scratch / "job.json"
-    job_file.write_text(job.model_dump_json())
-    environment = {
-        **os.environ,
-        ENV_JOB: str(job_file),
-        ENV_PHASE_CONFIG: ctx.config.model_dump_json(by_alias=True),
-        ENV_COMPLETION_INDEX: str(ctx.index),
-    }
-    agent = subprocess.Popen([sys.executable, "-m", "selm_runtime.train.agent"], env=environment)
-    try:
-        while agent.poll() is None:
-            if ctx.stop.requested:
-                job.stop_file.touch()
-            time.sleep(POLL_SECONDS)
-    finally:
-        if agent.poll() is None:
-            agent.kill()
-            agent.wait()
+    while agent.poll() is None:
+        if ctx.stop.requested:
+            job.stop_file.touch()
+        time.sleep(POLL_SECONDS)
     outcomes = [_outcome(job.outcome_file(rank)) for rank in range(ctx.config.training.ranks_per_node)]
     raise_for(agent.returncode, outcomes)
     return [outcome for outcome in outcomes if outcome is not None]
@@ -159,6 +147,32 @@ def raise_for(code: int, outcomes: Sequence[Outcome | None]) -> None:
     raise RuntimeError(f"a rank of this node failed (torchrun's agent ended with {code}): {said}")
 
 
+@contextmanager
+def _agent(ctx: PhaseContext, job_file: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """torchrun's agent as a process that does not outlive this block; its ranks end with it."""
+    environment = {
+        **os.environ,
+        ENV_JOB: str(job_file),
+        ENV_PHASE_CONFIG: ctx.config.model_dump_json(by_alias=True),
+        ENV_COMPLETION_INDEX: str(ctx.index),
+        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # asks the driver without initialising it: CUDA does not survive a fork
+    }
+    agent = subprocess.Popen([sys.executable, "-m", "selm_runtime.train.agent"], env=environment)
+    try:
+        yield agent
+    finally:
+        if agent.poll() is None:
+            agent.kill()
+        agent.wait()
+
+
+@contextmanager
+def _stage(ctx: PhaseContext, name: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    ctx.reporter.event("stage", name=name, seconds=round(time.monotonic() - started, 3))
+
+
 def _outcome(file: Path) -> Outcome | None:
     return Outcome.model_validate_json(file.read_text()) if file.exists() else None
 
@@ -166,3 +180,9 @@ def _outcome(file: Path) -> Outcome | None:
 def _model_of(ctx: PhaseContext, iteration: int) -> Manifest:
     """The manifest with the model that `iteration` ended with; 0: the imported base."""
     return ctx.folder.manifest(Phase.TRAINING if iteration else Phase.PREPARATION, iteration)
+
+
+def _write_whole(file: Path, text: str) -> None:
+    part = file.with_suffix(".part")
+    part.write_text(text)
+    part.replace(file)

@@ -87,7 +87,7 @@ def train(here: Surroundings) -> Outcome:
         budget=model.activation_budget(ranks.device, ranks.local_size),
     )
     with _stage(here, "initialize"):
-        engine = Engine(policy, training, ranks.device)
+        engine = Engine(policy.to(ranks.device), training)
 
     if restored is None:
         table = table or _reference(here, engine.module, pairs, schedule.rows)

@@ -1,4 +1,4 @@
-"""One rank: `python -m selm_runtime.train.worker`, started by torchrun on behalf of the pod's entry."""
+"""One rank's process, forked by torchrun's agent."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import transformers
 
 from selm_runtime.artifacts.commit import PhaseFolder
 from selm_runtime.artifacts.store import open_store
-from selm_runtime.contract import ENV_PHASE_CONFIG, PhaseConfig, PhaseError
+from selm_runtime.contract import PhaseConfig, PhaseError
 from selm_runtime.errors import PhaseFailure
 from selm_runtime.reporting import Reporter
 from selm_runtime.train import ranks
-from selm_runtime.train.job import ENV_JOB, Outcome, TrainJob
+from selm_runtime.train.job import Outcome, TrainJob
 from selm_runtime.train.loop import Surroundings, train
 from selm_runtime.train.processes import die_with_parent
 
@@ -43,13 +43,13 @@ class StopRequest:
         return self._signalled or self._file.exists()
 
 
-def main() -> int:
-    """Train; leave an `Outcome` behind whatever happens but a kill; return the exit code."""
+def run_rank(job: TrainJob, config: PhaseConfig) -> None:
+    """Train as the rank that torchrun's environment names; leave an `Outcome` behind whatever happens but a kill.
+
+    Ends the process with the outcome's exit code where that is not 0.
+    """
     die_with_parent()
     _quiet_libraries()
-    job = TrainJob.model_validate_json(Path(os.environ[ENV_JOB]).read_text())
-    config = PhaseConfig.model_validate_json(os.environ[ENV_PHASE_CONFIG])
-    outcome_file = job.outcome_file(int(os.environ["LOCAL_RANK"]))
     try:
         with ranks.loss_of_peers():
             outcome = _run(job, config)
@@ -57,12 +57,16 @@ def main() -> int:
         log.warning("%s", failure)
         error = PhaseError(reason=failure.reason, message=failure.message)
         outcome = Outcome(exit_code=failure.exit_code, error=error)
-    except Exception as error:
+    except Exception as crash:
         log.exception("rank failed")
-        message = f"{type(error).__name__}: {error}"
-        outcome = Outcome(exit_code=1, error=PhaseError(reason="TrainingFailed", message=message))
-    outcome_file.write_text(outcome.model_dump_json())
-    return outcome.exit_code
+        error = PhaseError(reason="Crashed", message=f"{type(crash).__name__}: {crash}")
+        outcome = Outcome(exit_code=1, error=error)
+    job.outcome_file(int(os.environ["LOCAL_RANK"])).write_text(outcome.model_dump_json())
+    if outcome.exit_code:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Threads of the communication library may wait for a peer that is gone for as long as their time-out.
+        os._exit(outcome.exit_code)
 
 
 def _run(job: TrainJob, config: PhaseConfig) -> Outcome:
@@ -89,11 +93,3 @@ def _quiet_libraries() -> None:
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     # DeepSpeed calls collectives by names that torch is about to change.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
-
-
-if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Threads of the communication library may wait for a peer that is gone for as long as their time-out.
-    os._exit(code)

@@ -1,0 +1,141 @@
+"""The pod's entry: how ranks' ends become the pod's, and what is refused before any rank exists."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from selm_runtime.contract import PhaseConfig, PhaseError
+from selm_runtime.errors import InvalidInput, PeerLost, TemporaryFailure
+from selm_runtime.phase import PhaseContext, StopFlag
+from selm_runtime.train.agent import RANK_FAILED, exit_code_of
+from selm_runtime.train.data import load_pairs
+from selm_runtime.train.job import Outcome
+from selm_runtime.train.launch import await_name, raise_for, rendezvous_of
+from selm_runtime.train.pairs import Pair, read_pairs, write_pairs
+from support.train_world import TrainWorld
+
+DONE = Outcome(exit_code=0)
+
+
+def failed(code: int, message: str = "because") -> Outcome:
+    return Outcome(exit_code=code, error=PhaseError(reason="Reason", message=message))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> TrainWorld:
+    return TrainWorld(tmp_path_factory.mktemp("world"))
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        pytest.param([-signal.SIGKILL], RANK_FAILED, id="a killed rank counts"),
+        pytest.param([76, -signal.SIGSEGV], RANK_FAILED, id="a crash explains the lost peers"),
+        pytest.param([1, 64], RANK_FAILED, id="an exception counts"),
+        pytest.param([76, 64], 64, id="refused input explains the lost peers"),
+        pytest.param([76, 75], 75, id="a rank that was asked to go explains the lost peers"),
+        pytest.param([76, 76], 76, id="lost peers alone do not count"),
+    ],
+)
+def test_what_failed_ranks_amount_to(codes: list[int], expected: int) -> None:
+    assert exit_code_of(codes) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "outcomes", "error", "says"),
+    [
+        pytest.param(64, [failed(76), failed(64, "row 3")], InvalidInput, "row 3", id="the refusing rank's words"),
+        pytest.param(75, [failed(75, "preempted")], TemporaryFailure, "preempted", id="temporary"),
+        pytest.param(76, [failed(76, "gone")], PeerLost, "gone", id="peer lost"),
+        pytest.param(76, [None], PeerLost, "said why", id="no rendezvous, no rank, no words"),
+        pytest.param(1, [failed(1, "out of memory"), None], RuntimeError, "out of memory", id="a crash with words"),
+        pytest.param(1, [None, failed(76)], RuntimeError, "killed", id="a kill leaves no word"),
+        pytest.param(0, [DONE, None], RuntimeError, "killed", id="an agent that says 0 without its ranks' word"),
+        pytest.param(-9, [DONE], RuntimeError, "-9", id="the agent was killed"),
+    ],
+)
+def test_how_a_node_ends(code: int, outcomes: list[Outcome | None], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        raise_for(code, outcomes)
+
+
+def test_a_node_whose_ranks_all_ended_well_ends_well() -> None:
+    raise_for(0, [DONE, DONE])
+
+
+def test_one_node_meets_itself_and_several_meet_at_pod_0(world: TrainWorld) -> None:
+    address, port = rendezvous_of(world.config())
+    assert address == "127.0.0.1"
+    assert port > 0
+    with pytest.raises(InvalidInput, match=r"training\.rendezvous"):
+        rendezvous_of(world.config(nodes=2))
+    two = world.config(nodes=2, rendezvous={"masterAddress": "pod-0.svc", "masterPort": 29500})
+    assert rendezvous_of(two) == ("pod-0.svc", 29500)
+
+
+def context(stop: StopFlag) -> PhaseContext:
+    return cast(PhaseContext, SimpleNamespace(stop=stop))
+
+
+def job(address: str) -> Any:
+    return SimpleNamespace(master_address=address, master_port=1, peers_seconds=0)
+
+
+def test_a_name_that_never_resolves_is_a_lost_peer() -> None:
+    with pytest.raises(PeerLost, match="nowhere.invalid"):
+        await_name(context(StopFlag()), job("nowhere.invalid"))
+    await_name(context(StopFlag()), job("localhost"))
+
+
+def test_a_pod_that_is_asked_to_go_while_it_waits_for_the_name_goes() -> None:
+    stop = StopFlag()
+    stop.request()
+    with pytest.raises(TemporaryFailure):
+        await_name(context(stop), job("nowhere.invalid"))
+
+
+def load(world: TrainWorld, config: PhaseConfig) -> list[Pair]:
+    return list(load_pairs(world.phase_folder(config), world.folder / "base").pairs)
+
+
+def test_online_pairs_come_from_all_of_scorings_chunks_in_row_order(world: TrainWorld) -> None:
+    pairs = load(world, world.config())
+    assert [pair.row for pair in pairs] == list(range(18))
+    assert all(pair.explored is not None for pair in pairs)
+
+
+def test_offline_pairs_are_the_portions_own_with_one_bos_one_eos_and_nothing_explored(world: TrainWorld) -> None:
+    pairs = load(world, world.config(pairs="Offline"))
+    assert len(pairs) == 18
+    for pair in pairs:
+        assert pair.explored is None
+        assert pair.prompt[0] == 1
+        assert pair.prompt.count(1) == 1
+        assert all(response[-1] == 2 and response.count(2) == 1 for response in (pair.chosen, pair.rejected))
+
+
+def test_every_sequence_the_explored_one_too_is_cut_to_the_configured_lengths(world: TrainWorld) -> None:
+    config = world.config(maxPromptLength=5, maxLength=9)
+    for pair, whole in zip(load(world, config), load(world, world.config()), strict=True):
+        assert pair.prompt == whole.prompt[-5:]
+        for name in ("chosen", "rejected", "explored"):
+            cut, full = getattr(pair, name), getattr(whole, name)
+            assert cut == full[: 9 - len(pair.prompt)]
+    assert load_pairs(world.phase_folder(config), world.folder / "base").truncated > 0
+
+
+def test_fewer_pairs_than_one_batch_are_refused_and_never_zero_steps(world: TrainWorld) -> None:
+    with pytest.raises(InvalidInput, match=r"batchSize: 20 .* 18"):
+        load(world, world.config(batchSize=20))
+
+
+def test_pairs_pass_through_their_file_unchanged(tmp_path: Path) -> None:
+    pairs = [Pair(5, (1, 2), (3,), (4,), (9,)), Pair(2, (1,), (3,), (4, 5))]
+    write_pairs(pairs, tmp_path / "p.parquet")
+    assert list(read_pairs(tmp_path / "p.parquet", explored=True).values()) == pairs
+    assert read_pairs(tmp_path / "p.parquet", explored=False)[5].explored is None
