@@ -200,7 +200,16 @@ def adopt(ctx: PhaseContext) -> Manifest | None:
             ctx.folder.settle(done)
             return done
         time.sleep(min(1.0, ADOPTION_WAIT_SECONDS * time_scale() / 10))
-    return ctx.folder.adopt()
+    return ctx.folder.adopt(lambda manifest: _retain(ctx, manifest))
+
+
+def _retain(ctx: PhaseContext, manifest: Manifest) -> None:
+    """An iteration's end removes models by `spec.retention`, also where its Evaluation was adopted."""
+    if ctx.config.phase is Phase.EVALUATION and "bestIteration" in manifest.facts:
+        from selm_runtime.evaluate.retention import models_to_remove, remove_models
+
+        best = int(manifest.facts["bestIteration"])
+        remove_models(ctx.folder, models_to_remove(ctx.config.retention, ctx.config.iteration, best))
 
 
 def _committed(reader: RunReader, config: PhaseConfig, phase: Phase, iteration: int) -> Manifest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -191,14 +191,19 @@ class PhaseFolder:
         """
         return self._hit() is not None
 
-    def adopt(self) -> Manifest | None:
-        """Take over equal work by copies into this run's own folder; None where there is none to take."""
+    def adopt(self, before: Callable[[Manifest], None] | None = None) -> Manifest | None:
+        """Take over equal work by copies into this run's own folder; None where there is none to take.
+
+        `before` is called with the manifest before it is committed here.
+        """
         hit = self._hit()
         if hit is None:
             return None
         entries = reuse.adopt_files(self.store, hit, self.place, self.within)
         if entries is None:
             return self.committed()
+        if before is not None:
+            before(hit.manifest)
         adopted = persistently(
             lambda: commit_manifest(
                 self.store, self.place, hit.manifest.model_copy(update={"files": entries}), self.config.attempt

@@ -1,0 +1,236 @@
+"""What changes a phase's input digest, and what does not: one table, keyed by what is changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from selm_runtime.artifacts.manifest import FileEntry, Manifest, content_digest, digest_of
+from selm_runtime.contract import CommittedPhase, Phase, PhaseConfig
+from selm_runtime.errors import InvalidInput
+from selm_runtime.inputs import input_digest, required_manifests
+from support.phase_configs import merge, phase_config
+
+REWARD_MODEL = {"scorers": [{"name": "rm", "rewardModel": {"uri": "hf://a/rm"}}]}
+PREPARATION = {
+    "rows/portion-0001.parquet": "1",
+    "rows/portion-0002.parquet": "2",
+    "rows/held-out.parquet": "3",
+    "model/config.json": "4",
+    "model/model.safetensors": "5",
+    "model/tokenizer.json": "6",
+    "scorers/rm/config.json": "7",
+}
+
+
+def _manifest(phase: Phase, iteration: int, files: dict[str, str], **more: Any) -> Manifest:
+    entries = tuple(FileEntry(name=name, path=f"pod-x/{name}", size=1, sha256=sha * 64) for name, sha in files.items())
+    return Manifest(
+        phase=phase,
+        iteration=iteration,
+        input_digest=digest_of("x"),
+        content_digest=content_digest(entries),
+        rows=1,
+        files=entries,
+        **more,
+    )
+
+
+def _world(change: dict[str, dict[str, str]] | None = None) -> dict[tuple[Phase, int], Manifest]:
+    """Everything committed before iteration 2's Evaluation; `change` replaces hashes of files by phase name."""
+    change = change or {}
+
+    def made(phase: Phase, iteration: int, files: dict[str, str], **more: Any) -> tuple[tuple[Phase, int], Manifest]:
+        return (phase, iteration), _manifest(
+            phase, iteration, {**files, **change.get(f"{phase}-{iteration}", {})}, **more
+        )
+
+    model = {"model/config.json": "4", "model/tokenizer.json": "6"}
+    return dict(
+        [
+            made(Phase.PREPARATION, 0, PREPARATION),
+            made(Phase.EVALUATION, 0, {"responses.parquet": "8"}, metrics={"meanReward": 0.1}),
+            made(Phase.TRAINING, 1, {**model, "model/model.safetensors": "9"}),
+            made(Phase.EVALUATION, 1, {"responses.parquet": "a"}, metrics={"meanReward": 0.2}),
+            made(Phase.GENERATION, 2, {"chunks/00000/responses.parquet": "b"}),
+            made(Phase.SCORING, 2, {"chunks/00000/pairs.parquet": "c"}),
+            made(Phase.TRAINING, 2, {**model, "model/model.safetensors": "d"}),
+        ]
+    )
+
+
+def _config(phase: Phase, change: dict[str, Any] | None = None) -> PhaseConfig:
+    iteration = 0 if phase is Phase.PREPARATION else 2
+    base = {"phase": phase, "iteration": iteration, "scoring": REWARD_MODEL}
+    config = phase_config(**merge(base, change or {}))
+    committed = tuple(
+        CommittedPhase(phase=its, iteration=t, manifest=manifest.digest) for (its, t), manifest in _world().items()
+    )
+    return config.model_copy(update={"committed": committed})
+
+
+def _digest(phase: Phase, change: dict[str, Any] | None = None, files: dict[str, dict[str, str]] | None = None) -> str:
+    return input_digest(_config(phase, change), _world(files))
+
+
+G, S, T, E = Phase.GENERATION, Phase.SCORING, Phase.TRAINING, Phase.EVALUATION
+NONE: set[Phase] = set()
+
+CONFIG_CHANGES: dict[str, tuple[dict[str, Any], set[Phase]]] = {
+    # what is changed: (the change, the phases after Preparation whose digest changes)
+    "the run's name and uid": ({"run": {"name": "other", "uid": "9"}}, NONE),
+    "the attempt": ({"attempt": 3}, NONE),
+    "the number of iterations": ({"iterations": 9}, NONE),
+    "the place of the artifacts": ({"artifacts": {"uri": "s3://b/x", "endpoint": "https://e", "region": "r"}}, NONE),
+    "reuse": ({"artifacts": {"reuse": "None"}}, NONE),
+    "retention": ({"retention": "KeepBest"}, NONE),
+    "the model's declared revision (its content is what counts)": ({"model": {"revision": "v2"}}, NONE),
+    "the data's declared place": ({"data": {"uri": "s3://other/data"}}, NONE),
+    "shards": ({"generation": {"shards": 4}, "scoring": {"shards": 3}}, NONE),
+    "tensor parallelism": ({"generation": {"tensorParallelSize": 2}}, NONE),
+    "nodes, ranks and ZeRO stage": ({"training": {"nodes": 2, "ranksPerNode": 2, "zeroStage": 2}}, NONE),
+    "micro-batches": ({"training": {"maxTokensPerMicroBatch": 99}}, NONE),
+    "checkpoints": ({"training": {"checkpoint": {"intervalSeconds": 1, "keep": 9}}}, NONE),
+    "the rendezvous": ({"training": {"rendezvous": {"masterAddress": "a", "masterPort": 1}}}, NONE),
+    "which iterations are offline": ({"offlineIterations": [1]}, NONE),
+    "the seed": ({"seed": 43}, {G, S, T, E}),
+    "the contract's version": ({"contractVersion": 2}, {G, S, T, E}),
+    "temperature": ({"generation": {"temperature": 0.9}}, {G, E}),
+    "topP": ({"generation": {"topP": 0.9}}, {G, E}),
+    "maxTokens": ({"generation": {"maxTokens": 17}}, {G, E}),
+    "samplesPerPrompt": ({"generation": {"samplesPerPrompt": 3}}, {G, E}),
+    "engineArgs": ({"generation": {"engineArgs": {"dtype": "float32"}}}, {G, E}),
+    "reproducible": ({"generation": {"reproducible": False}}, {G, E}),
+    "policies": ({"generation": {"policies": ["Current", "Reference"]}}, {G, E}),
+    "alpha": ({"training": {"objective": {"alpha": 0.1}}}, {T}),
+    "beta": ({"training": {"objective": {"beta": 0.2}}}, {T}),
+    "the objective's type": ({"training": {"objective": {"type": "DPO"}}}, {T}),
+    "optimismWeighting": ({"training": {"objective": {"optimismWeighting": "Alpha"}}}, {T}),
+    "learningRate": ({"training": {"learningRate": 2e-4}}, {T}),
+    "lrScheduler": ({"training": {"lrScheduler": "Linear"}}, {T}),
+    "warmupRatio": ({"training": {"warmupRatio": 0.2}}, {T}),
+    "the optimizer": ({"training": {"optimizer": {"weightDecay": 0.1}}}, {T}),
+    "maxGradNorm": ({"training": {"maxGradNorm": 2.0}}, {T}),
+    "batchSize": ({"training": {"batchSize": 8}}, {T}),
+    "epochs": ({"training": {"epochs": 2}}, {T}),
+    "precision": ({"training": {"precision": "Float32"}}, {T, E}),
+    "pairs": ({"training": {"pairs": "Offline"}}, {T}),
+    "reference": ({"training": {"reference": "Initial"}}, {T}),
+    "maxLength": ({"training": {"maxLength": 120}}, {S, T, E}),
+    "maxPromptLength": ({"training": {"maxPromptLength": 90}}, {G, S, T, E}),
+    "truncation": ({"training": {"truncation": "KeepStart"}}, {G, S, T, E}),
+    "a scorer's weight": (
+        {"scoring": {"scorers": [{"name": "rm", "weight": 2.0, "rewardModel": {"uri": "hf://a/rm"}}]}},
+        {S, E},
+    ),
+    "a reward model's declared place": (
+        {"scoring": {"scorers": [{"name": "rm", "rewardModel": {"uri": "s3://elsewhere/rm"}}]}},
+        NONE,
+    ),
+    "a rule": (
+        {"scoring": {"scorers": [{"name": "rm", "rules": [{"type": "Length", "target": 3}]}]}},
+        {S, E},
+    ),
+    "pairing": ({"scoring": {"pairing": {"minMargin": 0.5}}}, {S}),
+    "selectBy": ({"evaluation": {"selectBy": {"metric": "MeanReward"}}}, {E}),
+}
+
+CONTENT_CHANGES: dict[str, tuple[dict[str, dict[str, str]], set[Phase]]] = {
+    "the rows of the iteration's portion": ({"Preparation-0": {"rows/portion-0002.parquet": "f"}}, {G, S}),
+    "the rows of another portion": ({"Preparation-0": {"rows/portion-0001.parquet": "f"}}, NONE),
+    "the held-out rows": ({"Preparation-0": {"rows/held-out.parquet": "f"}}, {E}),
+    "the base's weights": ({"Preparation-0": {"model/model.safetensors": "f"}}, {E}),
+    "the policy's weights": ({"Training-1": {"model/model.safetensors": "f"}}, {G, T}),
+    "the policy's tokenizer": ({"Training-1": {"model/tokenizer.json": "f"}}, {G, S, T}),
+    "a reward model's content": ({"Preparation-0": {"scorers/rm/config.json": "f"}}, {S, E}),
+    "the responses": ({"Generation-2": {"chunks/00000/responses.parquet": "f"}}, {S}),
+    "the pairs": ({"Scoring-2": {"chunks/00000/pairs.parquet": "f"}}, {T, E}),
+    "the trained model": ({"Training-2": {"model/model.safetensors": "f"}}, {E}),
+    "an earlier evaluation": ({"Evaluation-1": {"responses.parquet": "f"}}, {E}),
+}
+
+
+@pytest.mark.parametrize("what", CONFIG_CHANGES)
+@pytest.mark.parametrize("phase", [G, S, T, E])
+def test_config_changes(phase: Phase, what: str) -> None:
+    change, changed = CONFIG_CHANGES[what]
+    assert (_digest(phase) != _digest(phase, change)) == (phase in changed), what
+
+
+@pytest.mark.parametrize("what", CONTENT_CHANGES)
+@pytest.mark.parametrize("phase", [G, S, T, E])
+def test_content_changes(phase: Phase, what: str) -> None:
+    change, changed = CONTENT_CHANGES[what]
+    assert (_digest(phase) != _digest(phase, files=change)) == (phase in changed), what
+
+
+@pytest.mark.parametrize(
+    ("change", "changes"),
+    [
+        ({"model": {"uri": "hf://a/b"}}, True),
+        ({"model": {"revision": "v2"}}, True),
+        ({"data": {"split": "other"}}, True),
+        ({"data": {"portions": 3}}, True),
+        ({"data": {"heldOut": {"split": "test"}}}, True),
+        ({"scoring": {"scorers": [{"name": "rm", "rewardModel": {"uri": "hf://a/other"}}]}}, True),
+        ({"training": {"learningRate": 1.0}}, False),
+        ({"generation": {"temperature": 1.0}}, False),
+        ({"run": {"uid": "9"}}, False),
+        ({"seed": 43}, False),
+    ],
+)
+def test_preparations_digest_covers_what_is_declared(change: dict[str, Any], changes: bool) -> None:
+    assert (_digest(Phase.PREPARATION) != _digest(Phase.PREPARATION, change)) == changes
+
+
+def test_places_do_not_count() -> None:
+    moved = {
+        key: manifest.model_copy(
+            update={
+                "files": tuple(entry.model_copy(update={"path": f"pod-y/{entry.name}"}) for entry in manifest.files)
+            }
+        )
+        for key, manifest in _world().items()
+    }
+    for phase in (G, S, T, E):
+        assert input_digest(_config(phase), moved) == _digest(phase)
+
+
+def test_the_same_portion_and_policy_in_another_iteration_is_another_input() -> None:
+    world = _world()
+    world[Phase.TRAINING, 3] = world[Phase.TRAINING, 1].model_copy(update={"iteration": 3})
+    later = _config(G, {"iteration": 4})
+    assert input_digest(later, world) != _digest(G)
+
+
+REQUIRED = {
+    "the first generation": (G, 1, {}, {(Phase.PREPARATION, 0)}),
+    "a later generation": (G, 2, {}, {(Phase.PREPARATION, 0), (T, 1)}),
+    "scoring": (S, 2, {}, {(Phase.PREPARATION, 0), (T, 1), (G, 2)}),
+    "training": (T, 2, {}, {(Phase.PREPARATION, 0), (T, 1), (S, 2)}),
+    "training against the base": (
+        T,
+        2,
+        {"training": {"reference": "Initial"}},
+        {(Phase.PREPARATION, 0), (T, 1), (S, 2)},
+    ),
+    "offline training": (T, 1, {"training": {"pairs": "Offline"}}, {(Phase.PREPARATION, 0)}),
+    "the base's evaluation": (E, 0, {}, {(Phase.PREPARATION, 0)}),
+    "an evaluation": (E, 2, {}, {(Phase.PREPARATION, 0), (T, 2), (E, 0), (E, 1), (S, 2)}),
+    "the evaluation of an offline iteration": (E, 1, {}, {(Phase.PREPARATION, 0), (T, 1), (E, 0)}),
+}
+
+
+@pytest.mark.parametrize("what", REQUIRED)
+def test_what_a_phase_is_made_from(what: str) -> None:
+    phase, iteration, change, needed = REQUIRED[what]
+    config = _config(phase, {**change, "iteration": iteration})
+    assert set(required_manifests(config)) == needed
+
+
+def test_a_missing_manifest_is_named() -> None:
+    world = _world()
+    del world[Phase.GENERATION, 2]
+    with pytest.raises(InvalidInput, match="Scoring of iteration 2 needs Generation of iteration 2"):
+        input_digest(_config(S), world)
