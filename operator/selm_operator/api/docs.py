@@ -12,7 +12,7 @@ from selm_operator.api.rules import RULES
 from selm_operator.api.schema import group_schema
 from selm_operator.api.spec import SELMRunSpec
 from selm_operator.api.status import SELMRunStatus
-from selm_operator.api.support import OBJECTIVES, PAIRING_RULES
+from selm_operator.api.support import unbuilt
 
 _CHANGES = {
     None: "",
@@ -34,15 +34,17 @@ for the one at work while suspended. An empty cell: as the group around it.
 
 The object's name must match the rule at the end, so that the names of Jobs, Services and pods fit beneath it.
 
-Not built yet, and refused with the condition `Accepted`=False, reason `NotYetSupported`: objectives other than
-{" and ".join(OBJECTIVES)}, `explored: Mean`, pairing rules other than {" and ".join(PAIRING_RULES)}, the policy
-`Reference`, the scorers `pairRM`, `judge` and `execution`, and `retention.ttlSecondsAfterFinished`.
+Not built yet, and refused with the condition `Accepted`=False, reason `NotYetSupported`:
+
 """
 
 
 def reference() -> str:
     """The page as Markdown."""
-    return "\n".join([_HEAD, *_fields("spec", SELMRunSpec, True), *_fields("status", SELMRunStatus, False), *_rules()])
+    not_built = [*(f"- {words}" for words in unbuilt()), ""]
+    return "\n".join(
+        [_HEAD, *not_built, *_fields("spec", SELMRunSpec, True), *_fields("status", SELMRunStatus, False), *_rules()]
+    )
 
 
 def _fields(root: str, model: type[ApiModel], of_spec: bool) -> Iterator[str]:

@@ -45,21 +45,27 @@ def _time_to_live(spec: SELMRunSpec) -> str | None:
     return None if found is None else "removing a finished run's children by time is not built yet; leave it out"
 
 
-_TABLE: tuple[tuple[str, Callable[[SELMRunSpec], str | None]], ...] = (
-    ("spec.training.objective.type", _objective),
-    ("spec.training.objective.explored", _explored),
-    ("spec.scoring.pairing.rule", _pairing),
-    ("spec.generation.policies", _policies),
-    ("spec.retention.ttlSecondsAfterFinished", _time_to_live),
+_TABLE: tuple[tuple[str, str, Callable[[SELMRunSpec], str | None]], ...] = (
+    ("spec.training.objective.type", f"objectives other than {' and '.join(OBJECTIVES)}", _objective),
+    ("spec.training.objective.explored", "`explored: Mean`", _explored),
+    ("spec.scoring.pairing.rule", f"pairing rules other than {' and '.join(PAIRING_RULES)}", _pairing),
+    ("spec.generation.policies", "the policy `Reference`", _policies),
+    ("spec.retention.ttlSecondsAfterFinished", "`retention.ttlSecondsAfterFinished`", _time_to_live),
 )
+"""Field, words for the reference, and the check."""
 
 _SCORER_KINDS: tuple[tuple[str, str], ...] = (("pair_rm", "pairRM"), ("judge", "judge"), ("execution", "execution"))
 """Kinds of scorers that are not built: attribute and field."""
 
 
+def unbuilt() -> list[str]:
+    """What is not built, in words for the reference."""
+    return [words for _, words, _ in _TABLE] + [f"the scorer `{field}`" for _, field in _SCORER_KINDS]
+
+
 def not_yet_supported(spec: SELMRunSpec) -> list[NotYetSupported]:
     """The fields that ask for what is not built, each with why; empty: all is supported."""
-    found = [NotYetSupported(field, why) for field, check in _TABLE if (why := check(spec))]
+    found = [NotYetSupported(field, why) for field, _, check in _TABLE if (why := check(spec))]
     for index, scorer in enumerate(spec.scoring.scorers):
         found += [
             NotYetSupported(
