@@ -213,6 +213,28 @@ def test_sets_and_maps_hold_each_item_once():
     assert errors_of(LISTS, obj(map=[{"name": "a"}, {"name": "b"}], free=[1, 1])) == []
 
 
+def test_an_object_within_an_object_must_say_what_it_is():
+    of = schema(
+        properties={
+            "t": {
+                "type": "object",
+                "x-kubernetes-embedded-resource": True,
+                "x-kubernetes-preserve-unknown-fields": True,
+            }
+        }
+    )
+    assert (
+        errors_of(of, obj(t={"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": {"a": "b"}}, "spec": {}})) == []
+    )
+    assert errors_of(of, obj(t={"kind": "-", "metadata": {"labels": {"a b": "c"}}})) == [
+        ("spec.t.apiVersion", "FieldValueRequired"),
+        ("spec.t.kind", "FieldValueInvalid"),
+        ("spec.t.metadata.labels", "FieldValueInvalid"),
+    ]
+    pruned, unknown = of.prune(obj(t={"metadata": {"surprise": 1}, "any": 1}))
+    assert (pruned["spec"], unknown) == ({"t": {"metadata": {}, "any": 1}}, ["spec.t.metadata.surprise"])
+
+
 RATCHETING = [
     ("what was invalid and did not change stays", {"n": 10}, {"n": 10, "set": ["a"]}, []),
     ("what was invalid and changed is refused", {"n": 10}, {"n": 11}, [("spec.n", "FieldValueInvalid")]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from selm_local.apiserver.schema import defaulting, errors, listtypes, names, pruning, values
+from selm_local.apiserver.schema import defaulting, embedded, errors, listtypes, names, pruning, values
 from selm_local.apiserver.schema.cel.rules import RuleSet
 from selm_local.apiserver.schema.errors import NO_FIELD, FieldError
 from selm_local.apiserver.schema.jsonvalue import Json
@@ -66,6 +66,7 @@ class CustomSchema:
             old_meta = None if old is None else old.get("metadata") or {}
             found += names.object_meta(new.get("metadata") or {}, old=old_meta)
             found += values.validate(self.root, new, before)
+        found += embedded.validate(self.root, new)
         if old is None or not listtypes.validate(self.root, old):
             found += listtypes.validate(self.root, new)
         if any(error.reason in _BLOCKING for error in found):

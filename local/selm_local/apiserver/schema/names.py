@@ -136,6 +136,9 @@ def annotation_map(value: Any, field: str) -> list[FieldError]:
 
 
 def finalizers(value: Any, field: str) -> list[FieldError]:
+    """Errors of a list of finalizers: qualified names, or Kubernetes' own."""
+    if value is not None and not isinstance(value, list):
+        return [errors.invalid(field, value, "must be a list of strings")]
     found = []
     for i, name in enumerate(value or []):
         where = errors.index(field, i)
@@ -148,6 +151,9 @@ def finalizers(value: Any, field: str) -> list[FieldError]:
 
 
 def owner_references(value: Any, field: str) -> list[FieldError]:
+    """Errors of a list of owner references; one of them at most may be the controller."""
+    if value is not None and not isinstance(value, list):
+        return [errors.invalid(field, value, "must be a list of objects")]
     found = []
     controllers = []
     for i, reference in enumerate(value or []):
