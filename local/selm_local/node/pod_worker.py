@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import shutil
 import subprocess
 import time
 from datetime import datetime, timedelta
-from typing import Any
 
 from selm_local.apiserver.errors import ApiError
-from selm_local.apiserver.resources import CONFIG_MAPS, PODS, SECRETS
+from selm_local.apiserver.resources import PODS
 from selm_local.controllers.objects import (
     Obj,
     is_deleting,
@@ -27,17 +24,15 @@ from selm_local.controllers.objects import (
     parse_time,
     uid_of,
 )
-from selm_local.node import volumes
 from selm_local.node.context import NodeContext
-from selm_local.node.devices import DevicesExhausted, gpus_wanted
-from selm_local.node.hosts import hostname_of, render_hosts
 from selm_local.node.messages import MessageReader
+from selm_local.node.preparation import NotYet, Preparation
 from selm_local.node.runs import PodFolder, Run
-from selm_local.node.sources import ConfigError, Sources, references
-from selm_local.node.spec import CreateError, Surroundings, build_run, unsupported
+from selm_local.node.sources import ConfigError
+from selm_local.node.spec import CreateError, build_run
 from selm_local.node.status import ContainerView, Waiting, pod_status
+from selm_local.node.volumes import VolumeError
 from selm_local.node.watching import when_gone
-from selm_local.state import write_json
 
 STARTUP_LOOK = 0.03
 """Seconds between looks at a run that is being started; a supervisor needs about twice that."""
@@ -60,13 +55,11 @@ class PodWorker:
         self.folder = PodFolder(context.state.pods / uid_of(pod))
         self._label = f"{namespace_of(pod)}/{name_of(pod)}"
         self._namespace = namespace_of(pod)
-        self._hostname = hostname_of(pod)
+        self._preparation = Preparation(context, self.folder, pod)
         self._messages = MessageReader()
         self._spawned: dict[str, subprocess.Popen[bytes]] = {}
         self._watched: set[str] = set()
         self._stopping: dict[str, float] = {}
-        self._around: Surroundings | None = None
-        self._stale = False
         self._delay: float | None = None
         self._cleaned = False
 
@@ -95,20 +88,8 @@ class PodWorker:
         await asyncio.to_thread(self._remove)
 
     def refresh_hosts(self) -> None:
-        """Write the names that resolve now into the pod's hosts file, in place: it is mounted in containers."""
-        try:
-            machine = open("/etc/hosts", encoding="utf-8", errors="replace").read()  # noqa: SIM115
-        except OSError:
-            machine = "127.0.0.1\tlocalhost\n"
-        text = render_hosts(machine, self._hostname, self._context.names.get(self._namespace, [])).encode()
-        if self.folder.hosts.exists() and self.folder.hosts.read_bytes() == text:
-            return
-        handle = os.open(self.folder.hosts, os.O_CREAT | os.O_WRONLY, 0o644)
-        try:
-            os.pwrite(handle, text, 0)
-            os.ftruncate(handle, len(text))
-        finally:
-            os.close(handle)
+        """Let the pod see the names that resolve now."""
+        self._preparation.refresh_hosts()
 
     # --- one pass
 
@@ -134,7 +115,11 @@ class PodWorker:
         """Start what is to be started and write down how far it is."""
         init = [self._view(one) for one in pod["spec"].get("initContainers") or []]
         main = [self._view(one) for one in pod["spec"]["containers"]]
-        hindrance = await self._surround(pod)
+        try:
+            hindrance = await self._preparation.prepare(pod)
+        except NotYet as error:
+            hindrance = error.waiting
+            self._again(RETRY.total_seconds())
         if hindrance is not None:
             init = [self._held_back(view, hindrance) for view in init]
             main = [self._held_back(view, hindrance) for view in main]
@@ -169,8 +154,7 @@ class PodWorker:
     async def _release(self, pod: Obj) -> None:
         """Free what an ended pod holds; remove the object of one that is being deleted."""
         if not self._cleaned:
-            self._context.devices.release(uid_of(pod))
-            await asyncio.to_thread(self._remove_volumes)
+            await asyncio.to_thread(self._preparation.release)
             self._cleaned = True
         if (is_deleting(pod) and int(meta(pod).get("deletionGracePeriodSeconds") or 0) > 0) or (
             is_deleting(pod) and not meta(pod).get("finalizers")
@@ -224,11 +208,10 @@ class PodWorker:
 
     def _start(self, pod: Obj, view: ContainerView, number: int) -> ContainerView:
         run = self.folder.run(view.name, number)
-        assert self._around is not None
         try:
-            spec = build_run(pod, view.spec, run, self._around)
-        except (ConfigError, volumes.VolumeError) as error:
-            self._stale = True  # what is missing may be there at the next pass
+            spec = build_run(pod, view.spec, run, self._preparation.surroundings)
+        except (ConfigError, VolumeError) as error:
+            self._preparation.expire()  # what is missing may be there at the next pass
             self._again(RETRY.total_seconds())
             return self._held_back(view, Waiting("CreateContainerConfigError", str(error)))
         except CreateError as error:
@@ -292,60 +275,6 @@ class PodWorker:
             view.spec, view.restarts, view.state, view.message, view.previous, view.previous_message, waiting
         )
 
-    # --- surroundings
-
-    async def _surround(self, pod: Obj) -> Waiting | None:
-        """Make folders, volumes, names and devices. Returns why the pod must wait, or None."""
-        if self._around is not None and not self._stale:
-            return None
-        self._stale = False
-        if fields := unsupported(pod):
-            return Waiting("CreateContainerError", f"not supported by the embedded cluster's node: {', '.join(fields)}")
-        self.folder.work.mkdir(parents=True, exist_ok=True)
-        devices = self._context.devices
-        sources = await self._sources(pod)
-        try:
-            gpus = devices.acquire(uid_of(pod), gpus_wanted(pod)) if devices.count else None
-            grace = pod["spec"].get("terminationGracePeriodSeconds", 30)
-            record: dict[str, Any] = {"gpus": list(gpus or ()), "pod": self._label, "graceSeconds": grace}
-            write_json(self.folder.root / "pod.json", record)
-            claims = await self._registry_names(pod)
-            roots = volumes.VolumeRoots(self.folder.volumes, self._context.state.claims)
-            prepared = await asyncio.to_thread(volumes.prepare, pod, roots, sources, claims)
-        except DevicesExhausted:
-            self._again(RETRY.total_seconds())
-            return Waiting("ContainerCreating")
-        except volumes.VolumeError as error:
-            await self._context.events.record(pod, "Warning", "FailedMount", str(error))
-            self._again(RETRY.total_seconds())
-            return Waiting("ContainerCreating", str(error))
-        self.refresh_hosts()
-        self._around = Surroundings(
-            self.folder, prepared, sources, self._context.base_env, self._context.isolation, gpus
-        )
-        return None
-
-    async def _sources(self, pod: Obj) -> Sources:
-        """The Secrets and ConfigMaps that exist of those that the pod names."""
-        found = Sources(allocatable=self._context.allocatable)
-        for kind, name in references(pod):
-            resource, into = (SECRETS, found.secrets) if kind == "Secret" else (CONFIG_MAPS, found.config_maps)
-            try:
-                into[name] = await self._context.registry.get(resource, self._namespace, name)
-            except ApiError as error:
-                if error.code != 404:
-                    raise
-        return found
-
-    async def _registry_names(self, pod: Obj) -> set[str]:
-        if not any("persistentVolumeClaim" in one for one in pod["spec"].get("volumes") or []):
-            return set()
-        served = self._context.registry.catalog.find("", "v1", "persistentvolumeclaims")
-        if served is None:
-            return set()
-        found, _ = await self._context.registry.list(served, self._namespace)
-        return {name_of(one) for one in found}
-
     def _past_deadline(self, pod: Obj) -> datetime | None:
         """The moment of the pod's own deadline, where it has passed."""
         seconds, started = pod["spec"].get("activeDeadlineSeconds"), (pod.get("status") or {}).get("startTime")
@@ -379,17 +308,10 @@ class PodWorker:
     def _again(self, seconds: float) -> None:
         self._delay = seconds if self._delay is None else min(self._delay, seconds)
 
-    def _remove_volumes(self) -> None:
-        volumes.remove_memory_volumes(self.folder.uid)
-        shutil.rmtree(self.folder.volumes, ignore_errors=True)
-        for run in self.folder.runs():
-            shutil.rmtree(run.folder / "staging", ignore_errors=True)
-
     def _remove(self) -> None:
         """End and remove whatever is left of a pod that is gone from the API."""
         self.folder.kill(lambda: time.sleep(STARTUP_LOOK))
-        volumes.remove_memory_volumes(self.folder.uid)
-        self._context.devices.release(self.folder.uid)
+        self._preparation.release()
         self.folder.remove()
 
 

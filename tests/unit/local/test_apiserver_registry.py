@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -226,13 +228,24 @@ async def test_everything_is_there_after_reopening(tmp_path: Path) -> None:
 
 
 async def test_a_state_that_was_never_closed_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "cluster.sqlite"
-    killed = open_registry(path)
-    await killed.create(CONFIG_MAPS, "default", config_map("a", x="1"))
-    second = open_registry(path)
+    running = open_registry(tmp_path / "cluster.sqlite")
+    await running.create(CONFIG_MAPS, "default", config_map("a", x="1"))
+    # What a killed process leaves: the files as they lie.
+    left = shutil.copytree(tmp_path, tmp_path / "left")
+    running.close()
+    second = open_registry(left / "cluster.sqlite")
     assert (await second.get(CONFIG_MAPS, "default", "a"))["data"] == {"x": "1"}
     second.close()
-    killed.close()
+
+
+def test_a_state_has_one_server_and_is_its_owner_s_alone(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.sqlite"
+    first = open_registry(path)
+    assert {stat.S_IMODE(f.stat().st_mode) for f in tmp_path.iterdir()} == {0o600}
+    with pytest.raises(RuntimeError, match="in use by another API server"):
+        open_registry(path)
+    first.close()
+    open_registry(path).close()
 
 
 async def test_a_crd_serves_at_once_and_takes_its_instances_along(registry: Registry) -> None:

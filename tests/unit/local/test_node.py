@@ -140,7 +140,13 @@ async def test_two_pods_of_an_indexed_job_reach_each_other_by_the_service_name(c
         },
     }
     await cluster.registry.create(SERVICES, "default", service)
-    script = "until getent hosts train-$((1 - JOB_COMPLETION_INDEX)).train > found; do sleep 0.05; done; cat found"
+    # A pod that has ended loses its name: each waits until the other has found it.
+    met = cluster.state.root / "met"
+    met.mkdir()
+    script = (
+        "until getent hosts train-$((1 - JOB_COMPLETION_INDEX)).train; do sleep 0.05; done; "
+        f"touch {met}/$JOB_COMPLETION_INDEX; until test -e {met}/0 -a -e {met}/1; do sleep 0.05; done"
+    )
     job = {
         "apiVersion": "batch/v1",
         "kind": "Job",
