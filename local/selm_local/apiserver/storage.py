@@ -12,7 +12,9 @@ which do wait for the disk, run in another thread (`checkpoint`).
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sqlite3
 import time
 from collections import deque
@@ -48,6 +50,22 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan
 def encode(obj: Any) -> bytes:
     """Compact JSON, UTF-8."""
     return _ENCODER.encode(obj).encode()
+
+
+def _claim(path: Path) -> int:
+    """Keep other processes off this state: two writers would give out the same versions.
+
+    The lock goes with the process, however it ends. Raises RuntimeError where another holds it.
+    """
+    lock = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise RuntimeError(f"{path} is in use by another API server") from None
+    # Secrets and the key that signs tokens are in it; what SQLite puts beside it gets the same mode.
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    return lock
 
 
 class Stored:
@@ -112,6 +130,7 @@ class Storage:
 
     def __init__(self, path: Path | None, *, window: int = 2000, keep_seconds: float = 300.0):
         self._path = path
+        self._lock = None if path is None else _claim(path)
         self._window = window
         self._keep_seconds = keep_seconds
         self._db = self._connect()
@@ -159,6 +178,8 @@ class Storage:
     def close(self) -> None:
         self.checkpoint()
         self._db.close()
+        if self._lock is not None:
+            os.close(self._lock)
 
     # --- settings that belong to the state, such as the key that signs tokens
 
