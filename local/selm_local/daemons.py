@@ -24,6 +24,7 @@ from selm_local.launch import Daemon, LocalError, choose_port
 from selm_local.node.runs import ENV_RUN
 from selm_local.node.shutdown import end_pods
 from selm_local.node.volumes import remove_memory_volumes
+from selm_local.quantity import parse_quantity
 from selm_local.state import ENV_STATE_DIR, StateDir, read_json
 
 __all__ = ["LocalError", "Status", "down", "kubeconfig", "status", "store_environment", "up"]
@@ -33,6 +34,8 @@ REGION = "us-east-1"
 SECRET = {"namespace": "default", "name": "s3"}
 RUNTIME_IMAGE = "selm-runtime:local"
 """Images are not pulled here: the name only says in the run's status what it was run with."""
+OPERATOR_SETTLES = 1.0
+"""Seconds. An operator that cannot work at all (a missing library, a wrong setting) has ended by then."""
 CRD = "selmruns.selm.dev.yaml"
 
 
@@ -92,6 +95,7 @@ def up(cpus: int | None = None, memory: str | None = None, gpus: int = 0) -> Sta
     Raises:
         LocalError: something cannot be started; the message says what and why.
     """
+    _check_resources(cpus, memory, gpus)
     state = StateDir.default()
     state.create()
     with _only_one(state):
@@ -125,6 +129,18 @@ def down(delete_state: bool = False) -> None:
 def status() -> Status:
     """What runs. Starts and changes nothing."""
     return _status(StateDir.default(), [])
+
+
+def _check_resources(cpus: int | None, memory: str | None, gpus: int) -> None:
+    if cpus is not None and cpus < 1:
+        raise LocalError(f"cpus: {cpus} is not allowed; a node has 1 or more")
+    if gpus < 0:
+        raise LocalError(f"gpus: {gpus} is not allowed; a node has 0 or more")
+    if memory is not None:
+        try:
+            parse_quantity(memory)
+        except ValueError as error:
+            raise LocalError(f"memory: {error}") from error
 
 
 # --- the daemons
@@ -178,7 +194,9 @@ def _start_operator(state: StateDir) -> list[str]:
         "SELM_SHARED_PATHS": "true",
         "SELM_RUNTIME_IMAGE": RUNTIME_IMAGE,
     }
-    daemon.start([sys.executable, "-m", "selm_operator"], env, {})
+    process = daemon.start([sys.executable, "-m", "selm_operator"], env, {})
+    settled = time.monotonic() + OPERATOR_SETTLES
+    daemon.wait_until(lambda: time.monotonic() > settled, process)
     return []
 
 

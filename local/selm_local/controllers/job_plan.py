@@ -8,12 +8,20 @@ replacement policy), KEP-3998 (success policy) and KEP-4368 (terminal conditions
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from selm_local.controllers import job_backoff, job_policy
+from selm_local.controllers.job_draft import (
+    Draft,
+    JobEvent,
+    conclude,
+    make_condition,
+    set_condition,
+    settle_uncounted,
+    write_counts,
+)
 from selm_local.controllers.job_index_state import IndexState, creatable_indexes, index_state
-from selm_local.controllers.job_indexes import format_indexes
 from selm_local.controllers.job_pods import build_pod, is_tracked, pods_to_remove
 from selm_local.controllers.job_policy import completion_index, is_pod_failed, match_failure_policy
 from selm_local.controllers.objects import (
@@ -30,15 +38,6 @@ from selm_local.controllers.objects import (
 )
 
 MAX_PODS_PER_SYNC = 500
-
-
-@dataclass(frozen=True)
-class JobEvent:
-    """One event on the Job: type Normal or Warning."""
-
-    type: str
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -59,24 +58,6 @@ class Plan:
     requeue: timedelta | None = None
 
 
-@dataclass
-class _Draft:
-    """The working state of one pass."""
-
-    job: Obj
-    pods: list[Obj]
-    now: datetime
-    status: Obj
-    active: list[Obj]
-    indexes: IndexState | None = None
-    finished: Obj | None = None
-    events: list[JobEvent] = field(default_factory=list)
-    requeue: timedelta | None = None
-
-    def wait(self, delay: timedelta) -> None:
-        self.requeue = delay if self.requeue is None else min(self.requeue, delay)
-
-
 def is_finished(job: Obj) -> bool:
     return condition_is(job, "Complete") or condition_is(job, "Failed")
 
@@ -94,8 +75,8 @@ def plan(job: Obj, pods: list[Obj], now: datetime) -> Plan | None:
         return None
     pods = sorted(pods, key=lambda pod: (meta(pod)["creationTimestamp"], meta(pod)["name"]))
     active = [pod for pod in pods if not is_terminal(pod) and not is_deleting(pod)]
-    draft = _Draft(job, pods, now, copy.deepcopy(job.get("status") or {}), active)
-    _settle_uncounted(draft)
+    draft = Draft(job, pods, now, copy.deepcopy(job.get("status") or {}), active)
+    settle_uncounted(draft)
     if "startTime" not in draft.status and not _is_suspended(job):
         draft.status["startTime"] = format_time(now)
     succeeded = _finish_if_due(draft)
@@ -109,14 +90,14 @@ def plan(job: Obj, pods: list[Obj], now: datetime) -> Plan | None:
         untrack_deleted = True
         left = len(active) - len(delete) + len(create)
         if _is_complete(job, succeeded, left):
-            draft.finished = _condition(
+            draft.finished = make_condition(
                 "SuccessCriteriaMet", "CompletionsReached", "Reached expected number of succeeded pods", now
             )
         else:
             _note_suspension(draft)
     untrack = _track(draft, [] if not untrack_deleted else delete)
-    _write_counts(draft, delete, create)
-    _conclude(draft)
+    write_counts(draft, delete, create)
+    conclude(draft)
     draft.events.extend(JobEvent("Normal", "SuccessfulDelete", f"Deleted pod: {meta(p)['name']}") for p in delete)
     return Plan(
         status=draft.status,
@@ -137,23 +118,7 @@ def _is_indexed(job: Obj) -> bool:
     return bool(job["spec"].get("completionMode") == "Indexed")
 
 
-def _settle_uncounted(draft: _Draft) -> None:
-    """Move into the counters what was noted as uncounted and has lost its finalizer since."""
-    status = draft.status
-    tracked = {uid_of(pod) for pod in draft.pods if is_tracked(pod)}
-    uncounted = status.get("uncountedTerminatedPods") or {}
-    kept: Obj = {}
-    for key in ("succeeded", "failed"):
-        uids = list(uncounted.get(key) or [])
-        left = [uid for uid in uids if uid in tracked]
-        if len(left) < len(uids):
-            status[key] = int(status.get(key, 0)) + len(uids) - len(left)
-        if left:
-            kept[key] = left
-    status["uncountedTerminatedPods"] = kept
-
-
-def _new_finished(draft: _Draft) -> tuple[list[Obj], list[Obj]]:
+def _new_finished(draft: Draft) -> tuple[list[Obj], list[Obj]]:
     """Succeeded and failed pods that the status does not count in any form yet."""
     uncounted = draft.status["uncountedTerminatedPods"]
     succeeded: list[Obj] = []
@@ -175,7 +140,7 @@ def _has_valid_index(job: Obj, pod: Obj) -> bool:
     return index is not None and index < int(job["spec"]["completions"])
 
 
-def _finish_if_due(draft: _Draft) -> int:
+def _finish_if_due(draft: Draft) -> int:
     """Set `finished` where the Job's fate is sealed. Returns the successes including uncounted ones."""
     job, status, now = draft.job, draft.status, draft.now
     spec = job["spec"]
@@ -189,15 +154,15 @@ def _finish_if_due(draft: _Draft) -> int:
     elif condition_is(job, "FailureTarget"):
         draft.finished = condition(job, "FailureTarget")
     elif (message := job_policy.fail_job_message(job, draft.pods)) is not None:
-        draft.finished = _condition("FailureTarget", "PodFailurePolicy", message, now)
+        draft.finished = make_condition("FailureTarget", "PodFailurePolicy", message, now)
     elif failed > int(spec["backoffLimit"]) or _restarts_exceed(job, draft.pods):
-        draft.finished = _condition(
+        draft.finished = make_condition(
             "FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit", now
         )
     elif (deadline := spec.get("activeDeadlineSeconds")) is not None and not _is_suspended(job):
         left = timedelta(seconds=int(deadline)) - (now - parse_time(status["startTime"]))
         if left <= timedelta(0):
-            draft.finished = _condition(
+            draft.finished = make_condition(
                 "FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline", now
             )
         else:
@@ -209,17 +174,17 @@ def _finish_if_due(draft: _Draft) -> int:
     return succeeded
 
 
-def _finish_by_indexes(draft: _Draft, state: IndexState) -> Obj | None:
+def _finish_by_indexes(draft: Draft, state: IndexState) -> Obj | None:
     spec, now = draft.job["spec"], draft.now
     if state.failed is not None:
         limit = spec.get("maxFailedIndexes")
         if limit is not None and len(state.failed) > int(limit):
             text = "Job has exceeded the specified maximal number of failed indexes"
-            return _condition("FailureTarget", "MaxFailedIndexesExceeded", text, now)
+            return make_condition("FailureTarget", "MaxFailedIndexesExceeded", text, now)
         if state.failed and len(state.failed) + len(state.succeeded) >= int(spec["completions"]):
-            return _condition("FailureTarget", "FailedIndexes", "Job has failed indexes", now)
+            return make_condition("FailureTarget", "FailedIndexes", "Job has failed indexes", now)
     if (message := job_policy.match_success_policy(draft.job, state.succeeded)) is not None:
-        return _condition("SuccessCriteriaMet", "SuccessPolicy", message, now)
+        return make_condition("SuccessCriteriaMet", "SuccessPolicy", message, now)
     return None
 
 
@@ -237,7 +202,7 @@ def _restarts_exceed(job: Obj, pods: list[Obj]) -> bool:
     return restarts > 0 if limit == 0 else restarts >= limit
 
 
-def _manage(draft: _Draft, succeeded: int) -> tuple[list[Obj], list[Obj]]:
+def _manage(draft: Draft, succeeded: int) -> tuple[list[Obj], list[Obj]]:
     """Pods to delete and to create so that as many run as should. Never both in one pass: deletion goes first."""
     job, active = draft.job, draft.active
     if _is_suspended(job):
@@ -276,20 +241,20 @@ def _is_complete(job: Obj, succeeded: int, active: int) -> bool:
     return enough and active == 0
 
 
-def _note_suspension(draft: _Draft) -> None:
+def _note_suspension(draft: Draft) -> None:
     """Keep the Suspended condition in step with `spec.suspend`; a resumed Job starts anew."""
     if _is_suspended(draft.job):
-        if _set_condition(draft, "Suspended", "True", "JobSuspended", "Job suspended"):
+        if set_condition(draft, "Suspended", "True", "JobSuspended", "Job suspended"):
             draft.events.append(JobEvent("Normal", "Suspended", "Job suspended"))
         draft.status.pop("startTime", None)
-    elif condition(draft.job, "Suspended") is not None and _set_condition(
+    elif condition(draft.job, "Suspended") is not None and set_condition(
         draft, "Suspended", "False", "JobResumed", "Job resumed"
     ):
         draft.events.append(JobEvent("Normal", "Resumed", "Job resumed"))
         draft.status["startTime"] = format_time(draft.now)
 
 
-def _track(draft: _Draft, uncounted_deletions: list[Obj]) -> list[Obj]:
+def _track(draft: Draft, uncounted_deletions: list[Obj]) -> list[Obj]:
     """Note newly ended pods in the status and return those whose tracking finalizer may then go."""
     job, status = draft.job, draft.status
     uncounted = status["uncountedTerminatedPods"]
@@ -320,69 +285,3 @@ def _track(draft: _Draft, uncounted_deletions: list[Obj]) -> list[Obj]:
                 continue
             uncounted.setdefault("failed", []).append(uid_of(pod))
     return untrack
-
-
-def _write_counts(draft: _Draft, delete: list[Obj], create: list[Obj]) -> None:
-    status = draft.status
-    doomed = {uid_of(pod) for pod in delete}
-    left = [pod for pod in draft.active if uid_of(pod) not in doomed]
-    status["active"] = len(left) + len(create)
-    status["ready"] = sum(1 for pod in left if condition_is(pod, "Ready"))
-    terminating = sum(1 for pod in draft.pods if is_deleting(pod) and not is_terminal(pod))
-    status["terminating"] = terminating + len(delete)
-    if status["active"] == 0:
-        del status["active"]
-    if draft.indexes is not None:
-        status["succeeded"] = len(draft.indexes.succeeded)
-        status["completedIndexes"] = format_indexes(draft.indexes.succeeded)
-        if not status["completedIndexes"]:
-            del status["completedIndexes"]
-        if draft.indexes.failed is not None:
-            status["failedIndexes"] = format_indexes(draft.indexes.failed)
-    for key in ("succeeded", "failed"):
-        if not status.get(key):
-            status.pop(key, None)
-
-
-def _conclude(draft: _Draft) -> None:
-    """Write the early condition at once, the terminal one when every pod is counted and gone."""
-    if draft.finished is None:
-        return
-    early = draft.finished
-    _set_condition(draft, early["type"], "True", early["reason"], early["message"])
-    if any(draft.status["uncountedTerminatedPods"].values()) or draft.status["terminating"] > 0:
-        return
-    final = "Complete" if early["type"] == "SuccessCriteriaMet" else "Failed"
-    _set_condition(draft, final, "True", early["reason"], early["message"])
-    if final == "Complete":
-        draft.status["completionTime"] = format_time(draft.now)
-        draft.events.append(JobEvent("Normal", "Completed", "Job completed"))
-    else:
-        draft.events.append(JobEvent("Warning", early["reason"], early["message"]))
-    draft.requeue = None
-
-
-def _condition(type_: str, reason: str, message: str, now: datetime) -> Obj:
-    moment = format_time(now)
-    return {
-        "type": type_,
-        "status": "True",
-        "lastProbeTime": moment,
-        "lastTransitionTime": moment,
-        "reason": reason,
-        "message": message,
-    }
-
-
-def _set_condition(draft: _Draft, type_: str, status: str, reason: str, message: str) -> bool:
-    """Add or change one condition in the status; False where it stood there already."""
-    conditions: list[Obj] = draft.status.setdefault("conditions", [])
-    new = {**_condition(type_, reason, message, draft.now), "status": status}
-    for position, old in enumerate(conditions):
-        if old["type"] == type_:
-            if (old["status"], old.get("reason"), old.get("message")) == (status, reason, message):
-                return False
-            conditions[position] = new
-            return True
-    conditions.append(new)
-    return True

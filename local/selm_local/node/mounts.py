@@ -100,12 +100,21 @@ def apply_mounts(mounts: list[Mount], staging: Path) -> None:
     Raises:
         MountError: a mount was refused. OSError: a mount point could not be made.
     """
+    ordered = sorted(mounts, key=lambda one: len(Path(one.target).parts))
+    # A mount may cover the folders that later sources lie in (/tmp, /dev/shm): all sources are opened before.
+    sources = [(os.open(mount.source, os.O_PATH | os.O_CLOEXEC), Path(mount.source).is_dir()) for mount in ordered]
+    targets = {Path(mount.target) for mount in ordered}
     staged = 0
-    for mount in sorted(mounts, key=lambda one: len(Path(one.target).parts)):
+    for mount, (_, is_folder) in zip(ordered, sources, strict=True):
+        target = Path(mount.target)
+        if not _exists(target) and targets.isdisjoint(target.parents):
+            staged = _make_target(target, is_folder, staging, staged)
+    for mount, (source, is_folder) in zip(ordered, sources, strict=True):
         target = Path(mount.target)
         if not _exists(target):
-            staged = _make_target(target, Path(mount.source).is_dir(), staging, staged)
-        _mount(mount.source, str(target), MS_BIND | MS_REC)
+            _create(target, is_folder)  # inside a volume that is mounted by now
+        _mount(f"/proc/self/fd/{source}", str(target), MS_BIND | MS_REC)
+        os.close(source)
         if mount.read_only:
             locked = os.statvfs(target).f_flag
             keep = sum(flag for bit, flag in _LOCKED.items() if locked & bit)

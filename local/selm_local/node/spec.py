@@ -97,6 +97,7 @@ def build_run(pod: Obj, container: Obj, run: Run, around: Surroundings) -> dict[
         "argv": argv,
         "env": env,
         "workingDir": container.get("workingDir") or str(around.folder.work),
+        "workingDirGiven": bool(container.get("workingDir")),
         "hostname": hostname,
         "isolation": around.isolation,
         "mounts": [mount.to_json() for mount in mounts],

@@ -109,11 +109,10 @@ class Supervisor:
         try:
             os.setsid()
             spec = self.spec
-            os.chdir(spec["workingDir"]) if Path(spec["workingDir"]).is_dir() else os.chdir("/")
             if spec["isolation"] != "none":
                 mounts.enter_namespaces(spec["isolation"], spec["hostname"])
                 mounts.apply_mounts([mounts.Mount.from_json(one) for one in spec["mounts"]], self.folder / "staging")
-                os.chdir(spec["workingDir"])
+            _enter(spec["workingDir"], required=spec["workingDirGiven"])
             null = os.open(os.devnull, os.O_RDONLY)
             for source, target in ((null, 0), (stdout, 1), (stderr, 2)):
                 os.dup2(source, target)
@@ -223,6 +222,16 @@ class Supervisor:
                 "finishedAt": utc_now(),
             },
         )
+
+
+def _enter(folder: str, *, required: bool) -> None:
+    """Change into the working directory; one that nobody asked for may be covered by a mount."""
+    try:
+        os.chdir(folder)
+    except OSError:
+        if required:
+            raise
+        os.chdir("/")
 
 
 def _execute(argv: list[str], env: dict[str, str]) -> None:

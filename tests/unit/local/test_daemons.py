@@ -192,3 +192,21 @@ def _command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"cpus": 0}, "cpus: 0 is not allowed; a node has 1 or more"),
+        ({"gpus": -1}, "gpus: -1 is not allowed"),
+        ({"memory": "8 GB"}, "memory: '8 GB' is no quantity: allowed are numbers with a suffix"),
+    ],
+)
+def test_resources_that_no_node_can_have_are_refused(
+    arguments: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELM_LOCAL_DIR", str(tmp_path / "none"))
+    with pytest.raises(LocalError) as error:
+        daemons.up(**arguments)
+    assert words in str(error.value)
+    assert not (tmp_path / "none").exists()

@@ -127,6 +127,24 @@ async def test_a_pod_sees_its_volumes_names_and_environment(cluster: LocalCluste
 
 
 @needs_mounts
+async def test_mounts_may_cover_the_folders_that_others_come_from(cluster: LocalCluster) -> None:
+    """The state folder of this test lies below /tmp, memory volumes below /dev/shm: both are mounted over."""
+    script = """
+        set -e
+        echo a > /tmp/x; echo b > /dev/shm/x; echo c > /selm-test/memory/x; echo d > /tmp/inner/x
+        test "$(ls /tmp)" = "$(printf 'inner\\nx')"
+        test "$(ls /dev/shm /selm-test/memory)" = "$(printf '/dev/shm:\\nx\\n\\n/selm-test/memory:\\nx')"
+        pwd
+    """
+    names = {"tmp": "/tmp", "shm": "/dev/shm", "memory": "/selm-test/memory", "inner": "/tmp/inner"}
+    volumes = [{"name": n, "emptyDir": {"medium": "Memory"} if n in ("shm", "memory") else {}} for n in names]
+    mounts = [{"name": name, "mountPath": path} for name, path in names.items()]
+    ended = await cluster.run(make_pod("p", script, volumes=volumes, container={"volumeMounts": mounts}))
+    assert ended["status"]["phase"] == "Succeeded", cluster.log(ended)
+    assert cluster.log(ended) == "/\n"
+
+
+@needs_mounts
 async def test_two_pods_of_an_indexed_job_reach_each_other_by_the_service_name(cluster: LocalCluster) -> None:
     service = {
         "apiVersion": "v1",
