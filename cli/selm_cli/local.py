@@ -13,6 +13,7 @@ from rich.console import Console
 from selm_cli import kubectl, local_env, report, watch
 from selm_cli.cluster import Cluster
 from selm_cli.errors import CliError
+from selm_operator.api.load import load_all_yaml
 
 app = typer.Typer(
     help="The same SELMRuns on one machine: an embedded cluster, its S3 and the operator.", no_args_is_help=True
@@ -107,8 +108,8 @@ def run_name(file: Path) -> str:
         CliError: the file is no YAML or holds no SELMRun, or more than one.
     """
     try:
-        documents = [d for d in yaml.safe_load_all(file.read_text(encoding="utf-8")) if d]
-    except yaml.YAMLError as error:
+        documents = [d for d in load_all_yaml(file.read_text(encoding="utf-8")) if d]
+    except (yaml.YAMLError, ValueError) as error:
         raise CliError(f"{file} is no YAML: {error}") from error
     names = [d["metadata"]["name"] for d in documents if isinstance(d, dict) and d.get("kind") == "SELMRun"]
     if len(names) != 1:
