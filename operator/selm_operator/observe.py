@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from selm_operator.constants import LABEL_JOB_NAME, LABEL_RUN_UID
+from selm_operator.constants import LABEL_ITERATION, LABEL_JOB_NAME, LABEL_RUN_UID
 from selm_operator.decide.case import Case
 from selm_operator.decide.progress import wants_pods
 from selm_operator.execute import owner_uid
@@ -49,7 +49,13 @@ async def observe(
 
 
 async def _jobs(api: Api, run: RunView) -> tuple[JobView, ...]:
-    listed = await api.list(JOBS, run.namespace, labels=f"{LABEL_RUN_UID}={run.uid}")
+    """The run's Jobs of the iteration at work and its neighbours: a long run leaves hundreds, each with its config.
+
+    An older one that a stale leader makes is not seen; its pods find their phase committed and end at once.
+    """
+    here = run.status.current.iteration if run.status.current else 0
+    near = ",".join(str(iteration) for iteration in range(max(0, here - 1), here + 2))
+    listed = await api.list(JOBS, run.namespace, labels=f"{LABEL_RUN_UID}={run.uid},{LABEL_ITERATION} in ({near})")
     jobs = (read_job(job) for job in listed.get("items") or () if owner_uid(job) == run.uid)
     return tuple(job for job in jobs if job is not None)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import types
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -229,11 +230,13 @@ class FakeCluster:
 
 
 def selects(labels: str, obj: Json) -> bool:
-    """Equality and existence, the selectors that the operator uses."""
+    """Equality, membership and existence: the selectors that the operator uses."""
     have = obj["metadata"].get("labels") or {}
-    for term in filter(None, labels.split(",")):
-        key, equals, value = term.partition("=")
-        if key not in have or (equals and have[key] != value):
+    for term in filter(None, re.split(r",(?![^(]*\))", labels)):
+        key, among, values = term.partition(" in ")
+        if not among:
+            key, among, values = term.partition("=")
+        if key not in have or (among and have[key] not in values.strip("()").split(",")):
             return False
     return True
 

@@ -54,9 +54,6 @@ def settle(case: Case) -> Case:
 
 
 def _commit(case: Case, position: Position, job: JobView, said: TerminationMessage) -> Case:
-    metrics = tuple(
-        Metric(name=name[:63], value=value) for name, value in sorted(said.metrics.items()) if math.isfinite(value)
-    )
     status = _with_attempt(_with_gpu_seconds(case, position, job), position, job)
     status = with_phase(
         status,
@@ -64,7 +61,7 @@ def _commit(case: Case, position: Position, job: JobView, said: TerminationMessa
         state="Succeeded",
         completion_time=case.now.replace(microsecond=0),
         manifest_digest=said.manifest,
-        metrics=metrics[:MAX_METRICS] or None,
+        metrics=_metrics(said),
     )
     status = pin(status, position[1], case.pods_of(job))
     status = with_current(
@@ -79,6 +76,12 @@ def _commit(case: Case, position: Position, job: JobView, said: TerminationMessa
         status = status.model_copy(update=changes)
     note = f"{title(position)} is committed"
     return case.book(status, Announcement("Normal", Reason.PHASE_SUCCEEDED, note, key=str(said.manifest)))
+
+
+def _metrics(said: TerminationMessage) -> tuple[Metric, ...] | None:
+    """Six digits: a status is read by people and holds fifty iterations; the manifest has the whole number."""
+    finite = ((name, value) for name, value in sorted(said.metrics.items()) if math.isfinite(value))
+    return tuple(Metric(name=name[:63], value=float(f"{value:.6g}")) for name, value in finite)[:MAX_METRICS] or None
 
 
 def _fail(case: Case, position: Position, job: JobView | None, ending: Ending) -> Case:

@@ -79,11 +79,11 @@ async def test_the_digest_is_that_of_the_lowest_index_that_reports_one() -> None
 async def test_evaluation_tells_metrics_best_iteration_and_model() -> None:
     world = World(make_run())
     await world.reach("Evaluation")
-    world.complete(metrics={"meanReward": 0.75, "kl": 1.5}, bestIteration=1, modelURI="s3://selm/runs/x/model")
+    world.complete(metrics={"meanReward": 0.7512345678, "kl": 1.5}, bestIteration=1, modelURI="s3://selm/runs/x/model")
     await world.settle()
     assert world.phase(1, "Evaluation")["metrics"] == [
         {"name": "kl", "value": 1.5},
-        {"name": "meanReward", "value": 0.75},
+        {"name": "meanReward", "value": 0.751235},
     ]
     assert (world.status["bestIteration"], world.status["modelURI"]) == (1, "s3://selm/runs/x/model")
     assert (

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from selm_operator.kube import JOBS, SERVICES, Json
-from support.fake_cluster import NAMESPACE
+from selm_operator.api.spec import SELMRunSpec
+from selm_operator.api.status import Metric, SELMRunStatus
+from selm_operator.kube import JOBS, RUNS, SERVICES, ApiError, Json, Resource
+from selm_operator.ledger import next_position, open_position, with_phase
+from selm_operator.queue import Again
+from selm_runtime.contract import Phase
+from support.fake_cluster import NAMESPACE, START
 from support.operator_world import World
 from support.run_builder import make_run
 
@@ -193,3 +198,83 @@ async def test_a_stray_job_of_an_earlier_phase_is_deleted_and_its_successor_goes
     world.remove(old["metadata"]["name"])
     await world.settle()
     assert world.is_("Reconciling") == ("True", "Scoring")
+
+
+async def test_a_quota_that_refuses_the_job_is_told_and_tried_again() -> None:
+    world = World(make_run())
+    await world.reach("Generation")
+    world.complete()
+    full = True
+
+    def quota(when: str, verb: str, resource: Resource, name: str) -> None:
+        if full and (verb, resource) == ("create", JOBS):
+            raise ApiError(403, "Forbidden", 'jobs.batch "tiny-i1-score-a1" is forbidden: exceeded quota: gpus')
+
+    world.cluster.fault = quota
+    look = await world.settle()
+    assert look == Again(30.0)
+    assert world.is_("Stalled") == ("True", "JobRefused")
+    assert world.is_("Succeeded") == ("Unknown", "JobRefused")
+    assert "exceeded quota: gpus" in world.condition("Succeeded")["message"]
+    for _ in range(3):
+        await world.after(30)
+    assert world.events().count(("Warning", "JobRefused")) == 1
+    full = False
+    await world.after(30)
+    assert world.job_name == "tiny-i1-score-a1"
+    assert world.is_("Stalled")[0] == "False"
+
+
+async def test_a_leader_that_woke_late_loses_its_status_write_and_looks_again() -> None:
+    world = World(make_run())
+    await world.reach("Generation")
+    world.complete()
+
+    def another_writes_first(when: str, verb: str, resource: Resource, name: str) -> None:
+        if (when, verb, resource) == ("before", "replace", RUNS):
+            world.cluster.fault = lambda *_: None
+            world.change(retry={"maxAttempts": 7})
+
+    world.cluster.fault = another_writes_first
+    assert await world.reconciler((NAMESPACE, "tiny")) == Again(0.0)
+    assert world.phase(1, "Generation")["state"] == "Running"
+    await world.settle()
+    assert world.phase(1, "Generation")["state"] == "Succeeded"
+    assert world.events().count(("Normal", "PhaseSucceeded")) == 3
+
+
+def test_a_status_of_50_iterations_fits() -> None:
+    """With 16 metrics an evaluation, as many digits as are kept, and room for the managed fields."""
+    spec = SELMRunSpec.model_validate(make_run().with_iterations(50).obj()["spec"])
+    status = SELMRunStatus()
+    metrics = tuple(Metric(name=f"metric-number-{n:02d}", value=0.123457 + n) for n in range(16))
+    while (position := next_position(status, spec)) is not None:
+        status = open_position(status, spec, position)
+        status = with_phase(
+            status,
+            position,
+            state="Succeeded",
+            attempts=3,
+            start_time=START,
+            completion_time=START,
+            manifest_digest=DIGEST,
+            metrics=metrics if position[1] is Phase.EVALUATION else metrics[:4],
+            gpu_seconds=123456.789,
+        )
+    assert len(status.model_dump_json(by_alias=True, exclude_none=True)) < 120 * 1024
+
+
+async def test_of_a_long_run_only_the_jobs_near_by_are_listed() -> None:
+    world = World(make_run().with_iterations(4))
+    await world.reach("Scoring", 4)
+    asked: list[str] = []
+    listing = world.cluster.list
+
+    async def listed(resource: Resource, namespace: str | None, *, labels: str = "") -> Json:
+        found = await listing(resource, namespace, labels=labels)
+        asked.extend(job["metadata"]["name"] for job in found["items"] if resource == JOBS)
+        return found
+
+    world.cluster.list = listed  # type: ignore[method-assign]
+    await world.settle()
+    assert {name.split("-")[1] for name in asked} == {"i3", "i4"}
