@@ -103,15 +103,22 @@ class TrainWorld:
             pq.write_table(pa.Table.from_pylist(part, PAIRS), path)
             self._scored[f"chunks/{chunk:05d}/pairs.parquet"] = path
 
-    def config(self, name: str = "run", *, attempt: int = 1, **training: Any) -> PhaseConfig:
-        """Training of iteration 1 of the run `name`, whose earlier phases are committed on first use."""
+    def config(self, name: str = "run", *, attempt: int = 1, iteration: int = 1, **training: Any) -> PhaseConfig:
+        """Training of an iteration (1 or 2) of the run `name`, whose earlier phases are committed on first use."""
         if name not in self._committed:
             self._committed[name] = ()
-            for phase, iteration, files in ((Phase.PREPARATION, 0, self._prepared), (Phase.SCORING, 1, self._scored)):
-                folder = self.phase_folder(self._config(phase, iteration, 1, name, training_settings()))
+            earlier: list[tuple[Phase, int, dict[str, Path]]] = [
+                (Phase.PREPARATION, 0, self._prepared),
+                (Phase.SCORING, 1, self._scored),
+            ]
+            if iteration == 2:
+                trained = make_tiny_model(self.folder / "trained", self.seed + 1)
+                earlier += [(Phase.TRAINING, 1, files_below(trained, "model/")), (Phase.SCORING, 2, self._scored)]
+            for phase, past, files in earlier:
+                folder = self.phase_folder(self._config(phase, past, 1, name, training_settings()))
                 digest = folder.commit(files, rows=self.pairs).digest
-                self._committed[name] += (CommittedPhase(iteration=iteration, phase=phase, manifest=digest),)
-        return self._config(Phase.TRAINING, 1, attempt, name, training_settings(**training))
+                self._committed[name] += (CommittedPhase(iteration=past, phase=phase, manifest=digest),)
+        return self._config(Phase.TRAINING, iteration, attempt, name, training_settings(**training))
 
     def phase_folder(self, config: PhaseConfig, input_digest: str = "sha256:" + "1" * 64) -> PhaseFolder:
         reporter = Reporter(config.phase, config.iteration, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +88,30 @@ def prepare_deepspeed() -> Any:
     from deepspeed.utils import logger
 
     __compatible_ops__["deepspeed_shm_comm"] = False
+    _import_muon_uncompiled()
     for handler in logger.handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.setStream(sys.stderr)
     logger.setLevel(logging.WARNING)
     return deepspeed
+
+
+def _import_muon_uncompiled() -> None:
+    """Import the one optimizer of DeepSpeed's that is decorated with torch.compile, undecorated.
+
+    DeepSpeed imports it whatever optimizer is used, and the decorator imports the whole compiler: more seconds than a
+    small training takes.
+    """
+
+    def undecorated(function: Callable[..., Any] | None = None, **_: Any) -> Any:
+        return function if function is not None else undecorated
+
+    compiled = torch.compile
+    torch.compile = undecorated  # type: ignore[assignment]
+    try:
+        import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401 - for what it leaves in sys.modules
+    finally:
+        torch.compile = compiled
 
 
 class Engine:

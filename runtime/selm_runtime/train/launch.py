@@ -47,13 +47,17 @@ def run(ctx: PhaseContext) -> None:
         outcomes = run_ranks(ctx, job, agent)
     if ctx.index == 0:
         with _stage(ctx, "commit"):
-            outcome = outcomes[0]
-            ctx.folder.commit(
-                files_below(job.model, "model/"),
-                rows=outcome.facts["pairs"],
-                metrics=outcome.metrics,
-                facts={**outcome.facts, "truncatedPairs": truncated},
-            )
+            commit(ctx, job, outcomes[0], truncated)
+
+
+def commit(ctx: PhaseContext, job: TrainJob, outcome: Outcome, truncated: int) -> Manifest:
+    """Commit the exported model with what rank 0 said of the training."""
+    return ctx.folder.commit(
+        files_below(job.model, "model/"),
+        rows=outcome.facts["pairs"],
+        metrics=outcome.metrics,
+        facts={**outcome.facts, "truncatedPairs": truncated},
+    )
 
 
 def prepare(ctx: PhaseContext) -> tuple[TrainJob, int]:
@@ -108,7 +112,7 @@ def run_ranks(ctx: PhaseContext, job: TrainJob, agent: subprocess.Popen[bytes]) 
         if ctx.stop.requested:
             job.stop_file.touch()
         time.sleep(POLL_SECONDS)
-    outcomes = [_outcome(job.outcome_file(rank)) for rank in range(ctx.config.training.ranks_per_node)]
+    outcomes = [outcome_of(job, rank) for rank in range(ctx.config.training.ranks_per_node)]
     raise_for(agent.returncode, outcomes)
     return [outcome for outcome in outcomes if outcome is not None]
 
@@ -173,7 +177,9 @@ def _stage(ctx: PhaseContext, name: str) -> Iterator[None]:
     ctx.reporter.event("stage", name=name, seconds=round(time.monotonic() - started, 3))
 
 
-def _outcome(file: Path) -> Outcome | None:
+def outcome_of(job: TrainJob, local_rank: int) -> Outcome | None:
+    """How a rank of this node said it ended; None where it was killed."""
+    file = job.outcome_file(local_rank)
     return Outcome.model_validate_json(file.read_text()) if file.exists() else None
 
 

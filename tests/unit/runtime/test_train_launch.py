@@ -87,7 +87,7 @@ def job(address: str) -> Any:
 
 
 def test_a_name_that_never_resolves_is_a_lost_peer() -> None:
-    with pytest.raises(PeerLost, match="nowhere.invalid"):
+    with pytest.raises(PeerLost, match=r"nowhere\.invalid"):
         await_name(context(StopFlag()), job("nowhere.invalid"))
     await_name(context(StopFlag()), job("localhost"))
 

@@ -1,0 +1,116 @@
+"""Ranks as processes without pods: forked from a server that has imported the heavy libraries once a test session.
+
+What a rank does is the product's own `worker.run_rank`; what a pod's entry does before and after is `launch`'s.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+from selm_runtime import faults
+from selm_runtime.artifacts.manifest import Manifest
+from selm_runtime.contract import ENV_CACHE_DIR, ENV_PHASE_CONFIG, ENV_TERMINATION_LOG, ENV_WRITER_ID, PhaseConfig
+from selm_runtime.phase import open_context
+from selm_runtime.reporting import Reporter
+from selm_runtime.train import launch
+from selm_runtime.train.job import Outcome, TrainJob
+from support.train_world import TrainWorld, free_port
+
+TIMEOUT_SECONDS = 200.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an attempt ended: its ranks' exit codes (negative: by a signal) and words, and what was committed."""
+
+    codes: list[int | None]
+    outcomes: list[Outcome | None]
+    manifest: Manifest | None
+
+    @property
+    def weights(self) -> str:
+        """Digest of the committed model."""
+        assert self.manifest is not None, self.outcomes
+        return self.manifest.content_under("model/")
+
+
+def train(
+    world: TrainWorld, config: PhaseConfig, *, ranks: int = 2, fault: str = "", stop_after: int | None = None
+) -> Ended:
+    """One attempt of `ranks` ranks on one node. `stop_after`: SIGTERM's file is there once that step is done (0: at once).
+
+    `fault` is a value of TEST_FAULT, which then holds for rank 1 alone.
+    """
+    config = config.model_copy(
+        update={"training": config.training.model_copy(update={"nodes": 1, "ranks_per_node": ranks})}
+    )
+    settings = {
+        ENV_CACHE_DIR: str(world.folder / "cache"),
+        ENV_WRITER_ID: f"w{free_port()}-{config.attempt}",
+        ENV_PHASE_CONFIG: config.model_dump_json(by_alias=True),
+        ENV_TERMINATION_LOG: str(Path(tempfile.mkdtemp(dir=world.folder)) / "termination"),
+    }
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["support.train_preload"])
+    with (
+        patch.dict(os.environ, settings),
+        open_context(config, 0, Reporter(config.phase, config.iteration, 0)) as ctx,
+    ):
+        job, truncated = launch.prepare(ctx)
+        if stop_after == 0:
+            job.stop_file.touch()
+        processes = [
+            context.Process(target=_rank, args=(job, config, rank, ranks, settings, fault, stop_after))
+            for rank in range(ranks)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(TIMEOUT_SECONDS)
+            if process.is_alive():
+                process.kill()
+        outcomes = [launch.outcome_of(job, rank) for rank in range(ranks)]
+        first = outcomes[0]
+        done = first is not None and first.exit_code == 0
+        manifest = launch.commit(ctx, job, first, truncated) if done and first is not None else None
+    return Ended([process.exitcode for process in processes], outcomes, manifest)
+
+
+def _rank(
+    job: TrainJob,
+    config: PhaseConfig,
+    rank: int,
+    ranks: int,
+    settings: dict[str, str],
+    fault: str,
+    stop_after: int | None,
+) -> None:
+    from selm_runtime.train.worker import run_rank
+
+    os.environ.update(
+        settings,
+        OMP_NUM_THREADS="1",
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(ranks),
+        LOCAL_WORLD_SIZE=str(ranks),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(job.master_port),
+        TEST_FAULT=fault if rank == 1 else "",
+    )
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    reach = faults.reach
+
+    def reach_or_stop(point: str, n: int = 1) -> None:
+        if point == "step-done" and n == stop_after and rank == 0:
+            job.stop_file.touch()
+        reach(point, n)
+
+    faults.reach = reach_or_stop
+    run_rank(job, config)

@@ -1,0 +1,226 @@
+"""Whole trainings of a tiny model by real ranks under DeepSpeed, held against a trainer of a few plain lines."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from selm_runtime.contract import PhaseConfig
+from selm_runtime.train.batches import schedule
+from selm_runtime.train.data import load_pairs
+from selm_runtime.train.lr import learning_rate
+from selm_runtime.train.pairs import Pair
+from support.train_ranks import Ended, train
+from support.train_world import TrainWorld
+
+EXACT = {"checkpoint": {"intervalSeconds": 0, "keep": 2}}
+"""A checkpoint at every step that no upload stands in the way of."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> TrainWorld:
+    return TrainWorld(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: TrainWorld) -> dict[int, Ended]:
+    """By ZeRO stage: four steps of four pairs on two ranks."""
+    return {stage: train(world, world.config(f"undisturbed-{stage}", zeroStage=stage)) for stage in (2, 3)}
+
+
+def plain_sum(model: torch.nn.Module, pair: Pair, response: tuple[int, ...]) -> torch.Tensor:
+    log_probs = model(input_ids=torch.tensor([pair.prompt + response])).logits[0].log_softmax(-1)
+    return log_probs[len(pair.prompt) - 1 : -1].gather(1, torch.tensor(response)[:, None]).sum()
+
+
+def plain_training(world: TrainWorld, config: PhaseConfig, policy_at: Path, reference_at: Path) -> torch.nn.Module:
+    """Eq. 4.2 on plain transformers and torch.optim, one sequence at a time: shares only order and rate with ours."""
+    training, objective = config.training, config.training.objective
+    pairs = {pair.row: pair for pair in load_pairs(world.phase_folder(config), world.folder / "base").pairs}
+    policy = AutoModelForCausalLM.from_pretrained(policy_at, dtype=torch.float32)
+    reference = AutoModelForCausalLM.from_pretrained(reference_at, dtype=torch.float32)
+    optimizer = torch.optim.AdamW(policy.parameters(), weight_decay=0.0)
+    steps = schedule(
+        sorted(pairs), batch_size=training.batch_size, epochs=1, seed=config.seed, iteration=config.iteration
+    )
+    for number, step in enumerate(steps.steps):
+        optimizer.zero_grad()
+        losses = []
+        for row in step:
+            pair = pairs[row]
+            assert pair.explored is not None
+            ratio = {}
+            for role in ("chosen", "rejected", "explored"):
+                response = getattr(pair, role)
+                with torch.no_grad():
+                    constant = plain_sum(reference, pair, response)
+                ratio[role] = plain_sum(policy, pair, response) - constant
+            margin = objective.beta * (ratio["chosen"] - ratio["rejected"])
+            losses.append(-torch.log(torch.sigmoid(margin)) + objective.alpha * objective.beta * ratio["explored"])
+        torch.stack(losses).mean().backward()
+        torch.nn.utils.clip_grad_norm_(policy.parameters(), training.max_grad_norm)
+        optimizer.param_groups[0]["lr"] = learning_rate(
+            number, steps=len(steps.steps), peak=training.learning_rate, warmup_ratio=0.1, scheduler="Cosine"
+        )
+        optimizer.step()
+    return policy
+
+
+def assert_same_update(trained: Path, expected: torch.nn.Module, start: Path) -> None:
+    """The update agrees to a thousandth of its own size (Adam divides by gradients, and so magnifies their rounding)."""
+    ours = AutoModelForCausalLM.from_pretrained(trained, dtype=torch.float32).state_dict()
+    base = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32).state_dict()
+    moved = difference = 0.0
+    for name, value in expected.state_dict().items():
+        moved += float((value - base[name]).double().square().sum())
+        difference += float((value - ours[name]).double().square().sum())
+    assert moved > 0
+    assert math.sqrt(difference / moved) < 1e-3
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_two_ranks_train_as_a_plain_trainer_does(
+    stage: int, world: TrainWorld, undisturbed: dict[int, Ended], tmp_path: Path
+) -> None:
+    ended = undisturbed[stage]
+    assert ended.codes == [0, 0]
+    assert ended.manifest is not None
+    config = world.config(f"undisturbed-{stage}", zeroStage=stage)
+    base = world.folder / "base"
+    trained = world.model(config, tmp_path / "model")
+    assert_same_update(trained, plain_training(world, config, base, base), base)
+    assert ended.manifest.rows == 16
+    assert ended.manifest.facts == {
+        "steps": 4,
+        "pairs": 16,
+        "droppedPairs": 2,
+        "truncatedPairs": 0,
+        "tokens": ended.manifest.facts["tokens"],
+    }
+    assert world.stored(config, "checkpoints/") == []
+
+
+def test_the_exported_folder_is_a_whole_model_with_its_tokenizer(
+    world: TrainWorld, undisturbed: dict[int, Ended], tmp_path: Path
+) -> None:
+    trained = world.model(world.config("undisturbed-3", zeroStage=3), tmp_path / "model")
+    model, info = AutoModelForCausalLM.from_pretrained(trained, output_loading_info=True)
+    assert model.dtype == torch.float32
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert AutoTokenizer.from_pretrained(trained).chat_template
+    base = world.folder / "base"
+    assert (trained / "tokenizer.json").read_bytes() == (base / "tokenizer.json").read_bytes()
+    assert {path.name for path in trained.iterdir()} == {path.name for path in base.iterdir()}
+
+
+def test_the_first_step_starts_at_ln_2_and_optimism_0(world: TrainWorld) -> None:
+    ended = train(world, world.config("one-step", batchSize=18))
+    assert ended.manifest is not None
+    assert ended.manifest.metrics["loss"] == pytest.approx(math.log(2.0), abs=1e-5)
+    assert ended.manifest.metrics["exploredLogRatio"] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_equal_seeds_give_equal_weights_and_selm_at_alpha_0_is_dpo(world: TrainWorld) -> None:
+    dpo = {"type": "DPO", "alpha": 0.0, "beta": 0.1}
+    one = train(world, world.config("dpo", objective=dpo))
+    other = train(world, world.config("alpha-0", objective={**dpo, "type": "SELM"}))
+    assert one.weights == other.weights
+    assert one.manifest is not None
+    assert "exploredLogRatio" not in one.manifest.metrics
+
+
+def test_the_loss_does_not_depend_on_ranks_and_micro_batches(world: TrainWorld, undisturbed: dict[int, Ended]) -> None:
+    attempts = [
+        undisturbed[2],
+        undisturbed[3],
+        train(world, world.config("one-rank"), ranks=1),
+        train(world, world.config("small-micro-batches", maxTokensPerMicroBatch=1)),
+        train(world, world.config("stage-0", zeroStage=0)),
+    ]
+    for ended in attempts:
+        assert ended.manifest is not None, ended.outcomes
+    expected = undisturbed[2].manifest
+    assert expected is not None
+    for ended in attempts[1:]:
+        assert ended.manifest is not None
+        for name in ("loss", "lossLast", "exploredLogRatio"):
+            assert ended.manifest.metrics[name] == pytest.approx(expected.metrics[name], abs=2e-6), name
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_a_training_that_is_asked_to_go_resumes_to_the_same_weights(
+    stage: int, world: TrainWorld, undisturbed: dict[int, Ended]
+) -> None:
+    name = f"asked-to-go-{stage}"
+    first = train(world, world.config(name, zeroStage=stage), stop_after=2)
+    assert first.codes == [75, 75]
+    assert first.manifest is None
+    config = world.config(name, zeroStage=stage, attempt=2)
+    assert any(key.startswith("checkpoints/00000002/manifest") for key in world.stored(config, "checkpoints/"))
+    second = train(world, config)
+    assert second.weights == undisturbed[stage].weights
+    assert second.manifest is not None
+    assert undisturbed[stage].manifest is not None
+    assert second.manifest.metrics == undisturbed[stage].manifest.metrics
+    assert world.stored(config, "checkpoints/") == []
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_when_a_rank_is_killed_none_finishes_alone_and_the_next_attempt_ends_with_the_same_weights(
+    step: int, world: TrainWorld, undisturbed: dict[int, Ended]
+) -> None:
+    name = f"killed-{step}"
+    first = train(world, world.config(name, **EXACT), fault=f"Training:step-done:{step}")
+    assert first.codes == [76, -9]
+    assert first.manifest is None
+    second = train(world, world.config(name, attempt=2, **EXACT), fault=f"Training:step-done:{step}")
+    assert second.codes == [0, 0]
+    assert second.weights == undisturbed[2].weights
+
+
+def test_a_request_to_go_during_the_reference_pass_is_obeyed_there(world: TrainWorld) -> None:
+    ended = train(world, world.config("early"), stop_after=0)
+    assert ended.codes == [75, 75]
+    assert ended.outcomes[0] is not None
+    assert ended.outcomes[0].error is not None
+    assert "reference pass" in ended.outcomes[0].error.message
+    assert world.stored(world.config("early"), "checkpoints/") == []
+
+
+def test_another_zero_stage_begins_anew_and_is_not_confused_by_the_old_checkpoints(
+    world: TrainWorld, undisturbed: dict[int, Ended]
+) -> None:
+    assert train(world, world.config("reshaped"), stop_after=3).codes == [75, 75]
+    assert train(world, world.config("reshaped", attempt=2, zeroStage=3)).weights == undisturbed[3].weights
+
+
+def test_the_initial_reference_is_the_base_and_the_policy_the_last_iterations(
+    world: TrainWorld, tmp_path: Path
+) -> None:
+    config = world.config("initial", iteration=2, reference="Initial", learningRate=1e-4)
+    ended = train(world, config)
+    assert ended.codes == [0, 0]
+    start, base = world.folder / "trained", world.folder / "base"
+    trained = world.model(config, tmp_path / "model")
+    assert_same_update(trained, plain_training(world, config, start, base), start)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_bf16_trains_from_the_anchor_and_exports_bf16(stage: int, world: TrainWorld, tmp_path: Path) -> None:
+    config = world.config(f"bf16-{stage}", precision="BFloat16", zeroStage=stage)
+    ended = train(world, config)
+    assert ended.codes == [0, 0], ended.outcomes
+    model = AutoModelForCausalLM.from_pretrained(world.model(config, tmp_path / "model"))
+    assert model.dtype == torch.bfloat16
+
+
+def test_offline_pairs_switch_the_exploring_term_off(world: TrainWorld) -> None:
+    ended = train(world, world.config("offline", pairs="Offline"))
+    assert ended.manifest is not None, ended.outcomes
+    assert "exploredLogRatio" not in ended.manifest.metrics
+    assert ended.manifest.metrics["rewardAccuracy"] > 0
