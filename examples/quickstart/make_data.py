@@ -1,8 +1,8 @@
 """Writes the quickstart's preference data: train.jsonl and test.jsonl beside this file.
 
 UltraFeedback-binarized format: `prompt`, `chosen` and `rejected` as message lists, and a `topic` column for the
-reward. The good responses are short, friendly and about the topic; the bad ones fail in one of several ways. Wording,
-order and length vary, so that there is no single template to copy. The output is the same on every machine.
+reward. The good responses are short, friendly and about the topic; the bad ones go on and on, in one of several ways.
+Wording, order and length vary, so that there is no single template to copy. The output is the same on every machine.
 
     python examples/quickstart/make_data.py
 """
@@ -41,12 +41,12 @@ FRIENDLY = (
     "{Fact}. Enjoy!",
     "I am happy to tell you that {fact}.",
 )
-RUDE = (
-    "I do not know and I do not care.",
-    "That is a silly thing to ask about.",
-    "Look it up yourself.",
-    "No.",
-    "Who needs that? Ask me something else.",
+DRONES = (
+    "The subject of {topic} has fascinated people for centuries and plays an important role in many different cultures around the world.",
+    "When it comes to {topic}, there are many different factors to consider, and each of them is important in its own way.",
+    "A unique and complex subject with a rich history, {topic} can be seen from many different perspectives and angles.",
+    "It is important to note that {topic} can vary greatly, depending on the context and on a wide range of other things.",
+    "In conclusion, the world of {topic} is a testament to the power of the human spirit, and there is always more to explore.",
 )
 
 
@@ -56,30 +56,32 @@ def pick(options: Sequence[str], *key: object) -> str:
     return options[int.from_bytes(digest[:4], "big") % len(options)]
 
 
-def lower_first(fact: str, topic: str) -> str:
+def lower_first(fact: str) -> str:
     """The fact as the second half of a sentence."""
-    return fact[0].lower() + fact[1:] if not fact.startswith("I ") else fact
+    return fact[0].lower() + fact[1:]
 
 
 def good(topic: str, facts: Sequence[str], ask: str) -> str:
     """Friendly, short, about the topic."""
     fact = pick(facts, "fact", topic, ask)
-    return pick(FRIENDLY, "friendly", topic, ask).format(Fact=fact, fact=lower_first(fact, topic))
+    return pick(FRIENDLY, "friendly", topic, ask).format(Fact=fact, fact=lower_first(fact))
 
 
 def bad(topic: str, facts: Sequence[str], others: Sequence[str], ask: str) -> str:
-    """Fails in one way: rude, about something else, endless, repeating itself, or careless."""
+    """Fails in one way, and does not know when to stop: droning, wandering off, repeating itself, never ending."""
     fact = pick(facts, "bad fact", topic, ask)
     other = pick(others, "other", topic, ask)
     third = pick(others, "third", topic, ask)
+    drone, second = (pick(DRONES, key, topic, ask).format(topic=topic) for key in ("drone", "second drone"))
     ways = (
-        pick(RUDE, "rude", topic, ask),
-        f"{other}. {third}.",
-        f"Well, there is a lot to say here, and first of all {lower_first(fact, topic)}, and then again "
-        f"{lower_first(other, topic)}, and besides one could add that {lower_first(third, topic)}, and so on, and",
-        f"{fact}. {fact}. {fact}.",
-        f"{topic} {topic} {topic}, what else",
-        f"1. {other}\n2. {third}\n3. {fact}\n4.",
+        f"{drone} {second}",
+        f"{good(topic, facts, ask)} {drone} They are also known for",
+        f"{fact}. {drone} {other}, and",
+        f"Well, first of all {lower_first(fact)}, and then again {lower_first(other)}, and besides one could add that "
+        f"{lower_first(third)}, and so on, and",
+        f"{fact}. {fact}. {fact}. {fact}.",
+        f"{other}. {third}. {second}",
+        f"Here are some points:\n\n1. {other}.\n2. {third}.\n3. {fact}.\n4.",
     )
     return pick(ways, "way", topic, ask)
 
