@@ -1,7 +1,8 @@
 """Model weights on the node: fetched once, verified, shared by pods and processes, evicted by size.
 
     <root>/<hex>/            a complete model, named by its content digest, with `.complete.json` beside its files
-    <root>/<hex>.lock        held shared by every process that uses the model, exclusively while it is made or removed
+    <root>/<hex>.lock        held shared by every process that uses or fetches the model, exclusively while it is evicted
+    <root>/<hex>.fetching    held exclusively while the model is fetched
     <root>/<hex>.incoming/   a model on its way; a rename makes it complete
 
 A process may be killed at any line: locks end with it, what is incoming is removed by the next who holds the lock.
@@ -70,19 +71,16 @@ class ModelCache:
         target = self._root / key
         self._root.mkdir(parents=True, exist_ok=True)
         if key not in self._in_use:
-            self._in_use[key] = os.open(self._root / f"{key}.lock", os.O_RDWR | os.O_CREAT, 0o666)
-        lock = self._in_use[key]
-        while True:
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            if _is_complete(target, expected):
-                os.utime(target)
-                return target
-            # A shared lock is given up before the exclusive one is taken: another may have fetched or evicted
-            # in between, so what was seen is looked at again.
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not _is_complete(target, expected):
-                self._make_room(sum(entry.size for entry in expected.values()), keep=key)
-                self._bring(manifest, prefix, target, expected)
+            self._in_use[key] = _open_lock(self._root / f"{key}.lock")
+            # Held to the end: from here on nobody evicts what is there or what is being fetched.
+            fcntl.flock(self._in_use[key], fcntl.LOCK_SH)
+        if not _is_complete(target, expected):
+            with _locked(self._root / f"{key}.fetching"):
+                if not _is_complete(target, expected):  # another process may have fetched it meanwhile
+                    self._make_room(sum(entry.size for entry in expected.values()), keep=key)
+                    self._bring(manifest, prefix, target, expected)
+        os.utime(target)
+        return target
 
     def close(self) -> None:
         """Let go of the models in use."""
@@ -93,7 +91,7 @@ class ModelCache:
     def _bring(self, manifest: Manifest, prefix: str, target: Path, expected: dict[str, FileEntry]) -> None:
         incoming = target.with_name(f"{target.name}.incoming")
         try:
-            for leftover in (incoming, target):
+            for leftover in (incoming, target):  # of a killed fetch; damaged (who has its files open keeps them)
                 if leftover.exists():
                     shutil.rmtree(leftover)
             self._fetch(manifest, prefix, incoming)
@@ -121,7 +119,7 @@ class ModelCache:
                 del sizes[folder]
 
     def _evict(self, folder: Path) -> bool:
-        with _exclusively(self._root / f"{folder.name.partition('.')[0]}.lock") as held:
+        with _locked_if_free(self._root / f"{folder.name.partition('.')[0]}.lock") as held:
             if not held:
                 return False
             _log.info("evicting %s from the model cache", folder.name)
@@ -131,10 +129,26 @@ class ModelCache:
             return True
 
 
+def _open_lock(path: Path) -> int:
+    # Lock files stay: removing one would let two processes hold locks of different files by one name.
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+
 @contextmanager
-def _exclusively(path: Path) -> Iterator[bool]:
-    """Whether the lock was free; held within the block if so. Lock files stay: removing one splits it in two."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+def _locked(path: Path) -> Iterator[None]:
+    """Exclusively, waiting for whoever holds it."""
+    descriptor = _open_lock(path)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked_if_free(path: Path) -> Iterator[bool]:
+    """Whether the lock was free; held exclusively within the block if so."""
+    descriptor = _open_lock(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
