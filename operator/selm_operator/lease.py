@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -42,6 +42,8 @@ class LeaseHolder:
         self.api, self.namespace, self.identity, self.times, self.name = api, namespace, identity, times, name
         self._seen: tuple[str, float] | None = None  # another holder's record as last read, and when it last changed
         self._renewed: float | None = None
+        self._taken = False
+        self._away = False
 
     @property
     def held(self) -> bool:
@@ -55,14 +57,15 @@ class LeaseHolder:
         log.info("holding the lease %s/%s as %s", self.namespace, self.name, self.identity)
 
     async def keep(self) -> None:
-        """Renews until the Lease is lost, then returns: the process must end."""
-        while True:
+        """Renews until another one holds the Lease, then returns: the process must end.
+
+        While the API server is away nothing is lost yet: `held` is false after the deadline, so that nothing is begun,
+        and where nobody took the Lease meanwhile, it is renewed.
+        """
+        while not self._taken:
             await asyncio.sleep(self.times.retry)
-            renewed = await self._try()
-            if not renewed and not self.held:
-                self._renewed = None
-                log.error("the lease %s/%s is lost", self.namespace, self.name)
-                return
+            await self._try()
+        log.error("the lease %s/%s is lost to another operator", self.namespace, self.name)
 
     async def release(self) -> None:
         """Gives the Lease away at once, so that a successor need not wait. Best effort: it expires anyway."""
@@ -86,15 +89,23 @@ class LeaseHolder:
         try:
             taken = await self._write()
         except (ApiError, aiohttp.ClientError, TimeoutError) as error:
-            log.warning("the lease %s/%s could not be written: %r", self.namespace, self.name, error)
+            if not self._away:
+                log.warning(
+                    "the lease %s/%s cannot be written: %s %s", self.namespace, self.name, type(error).__name__, error
+                )
+            self._away = True
             return False
+        if self._away:
+            log.info("the API server answers again")
+        self._away = False
         if taken:
             self._renewed = begun
-        elif self._renewed is not None:
-            self._renewed = None  # another one holds it: nothing may be begun any more
-        return taken
+        elif taken is False and self._renewed is not None:
+            self._renewed, self._taken = None, True
+        return taken is True
 
-    async def _write(self) -> bool:
+    async def _write(self) -> bool | None:
+        """Whether the Lease is ours now; None where a write crossed another one, and nothing is known yet."""
         try:
             lease = await self.api.get(LEASES, self.namespace, self.name)
         except ApiError as error:
@@ -116,7 +127,7 @@ class LeaseHolder:
             changed |= {"acquireTime": now, "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
         return await _unless_conflict(lambda: self.api.replace(LEASES, self.namespace, {**lease, "spec": changed}))
 
-    async def _create(self) -> bool:
+    async def _create(self) -> bool | None:
         now = _micro_time()
         lease: Json = {
             "apiVersion": "coordination.k8s.io/v1",
@@ -143,12 +154,12 @@ class LeaseHolder:
         return self._now() - self._seen[1] >= min(stated, self.times.duration) if stated else True
 
 
-async def _unless_conflict(write: Callable[[], object]) -> bool:
+async def _unless_conflict(write: Callable[[], Awaitable[Json]]) -> bool | None:
     try:
-        await write()  # type: ignore[misc]
+        await write()
     except ApiError as error:
         if error.code == 409:
-            return False
+            return None
         raise
     return True
 

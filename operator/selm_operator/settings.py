@@ -48,9 +48,14 @@ class Waits:
     request: float = 30.0
 
     def scaled(self, factor: float) -> Waits:
-        """All waits times `factor`, but time-outs of single requests and the server's side of a watch."""
+        """All waits times `factor`, but time-outs of single requests and the server's side of a watch.
+
+        The Lease's times do not fall below a fifth: a renewal must not be lost to a busy machine.
+        """
         fixed = {"watch_server", "request"}
-        return replace(self, **{n: getattr(self, n) * factor for n in self.__dataclass_fields__ if n not in fixed})
+        names = [name for name in self.__dataclass_fields__ if name not in fixed]
+        of_lease = max(factor, 0.2)
+        return replace(self, **{n: getattr(self, n) * (of_lease if n.startswith("lease_") else factor) for n in names})
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def _fail(case: Case, position: Position, job: JobView | None, ending: Ending) -
         counted_failures=counted or None,
         progress=max(ending.progress, current.progress or 0) or None,
         temporary_since=_temporary_since(ending.kind, gained, current, case),
-        next_attempt_time=case.now + timedelta(seconds=wait),
+        next_attempt_time=(case.now + timedelta(seconds=wait)).replace(microsecond=0),
         shards=None,
     )
     event = Announcement(

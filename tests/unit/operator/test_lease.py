@@ -79,19 +79,49 @@ def test_the_old_holder_stops_before_the_new_one_can_begin() -> None:
     play(story)
 
 
-def test_an_api_server_that_is_away_for_the_deadline_costs_the_lease() -> None:
+def test_while_the_api_server_is_away_nothing_is_begun_and_afterwards_it_goes_on() -> None:
     async def story(cluster: FakeCluster) -> None:
         one = holder(cluster, "one")
         await one.acquire()
 
         def away(when: str, verb: str, resource: Resource, name: str) -> None:
-            if when == "before" and now() > 20:
+            if 20 < now() < 100:
                 raise ApiError(503, "ServiceUnavailable", "away")
 
         cluster.fault = away
-        await one.keep()
-        assert 28 <= now() <= 33
+        keeping = asyncio.create_task(one.keep())
+        await asyncio.sleep(33)
         assert not one.held
+        await asyncio.sleep(80)
+        assert one.held
+        assert not keeping.done()
+        keeping.cancel()
+
+    play(story)
+
+
+def test_a_lease_taken_over_while_the_api_server_was_away_for_one_of_two_is_lost() -> None:
+    async def story(cluster: FakeCluster) -> None:
+        one, two = holder(cluster, "one"), holder(cluster, "two")
+        await one.acquire()
+        cut_off = True
+
+        class Away(FakeCluster):
+            """The same cluster, out of reach for the first operator."""
+
+            async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, object]:
+                if cut_off:
+                    raise ApiError(503, "ServiceUnavailable", "away")
+                return await cluster.get(resource, namespace, name)
+
+        one.api = Away()
+        keeping = asyncio.create_task(one.keep())
+        await two.acquire()
+        assert not one.held
+        cut_off = False
+        await asyncio.wait_for(keeping, 5)
+        assert not one.held
+        assert two.held
 
     play(story)
 

@@ -40,6 +40,7 @@ def test_one_factor_scales_every_wait_but_the_time_outs_of_requests() -> None:
     assert waits.backoff_max == pytest.approx(60.0)
     assert waits.deletion_margin == pytest.approx(6.0)
     assert waits.request == Waits().request
+    assert waits.lease_duration == pytest.approx(3.0)
 
 
 WRONG = {
