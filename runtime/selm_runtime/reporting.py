@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from bisect import bisect_right
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -129,24 +130,29 @@ def read_termination_message(path: Path) -> TerminationMessage:
 
 def encode(message: TerminationMessage) -> bytes:
     """JSON of at most `TERMINATION_MESSAGE_LIMIT` bytes: the error is shortened first, then metrics go."""
+    whole = _dump(message)
+    if len(whole) <= TERMINATION_MESSAGE_LIMIT:
+        return whole
+    if message.error is not None and len(message.error.message) > _SHORTEST_ERROR:
+        # The longest beginning that fits: how many bytes a character takes in JSON differs.
+        texts = range(_SHORTEST_ERROR, len(message.error.message))
+        fitting = bisect_right(
+            texts, TERMINATION_MESSAGE_LIMIT, key=lambda kept: len(_dump(_with_error_cut(message, kept)))
+        )
+        return encode(_with_error_cut(message, texts[fitting - 1] if fitting else _SHORTEST_ERROR - 1))
+    if message.metrics:
+        return encode(message.model_copy(update={"metrics": dict(list(message.metrics.items())[:-1])}))
+    raise ValueError(f"a termination message of {len(whole)} bytes cannot be shortened")
 
-    def dump(value: TerminationMessage) -> bytes:
-        return value.model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True).encode()
 
-    data = dump(message)
-    while len(data) > TERMINATION_MESSAGE_LIMIT:
-        excess = len(data) - TERMINATION_MESSAGE_LIMIT
-        if message.error is not None and len(message.error.message) > _SHORTEST_ERROR:
-            # A character is at least one byte, so cutting `excess` characters always makes progress.
-            kept = max(len(message.error.message) - excess - 1, _SHORTEST_ERROR - 1)
-            error = message.error.model_copy(update={"message": message.error.message[:kept] + "…"})
-            message = message.model_copy(update={"error": error})
-        elif message.metrics:
-            message = message.model_copy(update={"metrics": dict(list(message.metrics.items())[:-1])})
-        else:
-            raise ValueError(f"a termination message of {len(data)} bytes cannot be shortened")
-        data = dump(message)
-    return data
+def _with_error_cut(message: TerminationMessage, kept: int) -> TerminationMessage:
+    assert message.error is not None
+    error = message.error.model_copy(update={"message": message.error.message[:kept] + "…"})
+    return message.model_copy(update={"error": error})
+
+
+def _dump(message: TerminationMessage) -> bytes:
+    return message.model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True).encode()
 
 
 def replace_file(path: Path, data: bytes) -> None:
