@@ -54,6 +54,7 @@ class FileDataset:
         uri = data.uri.rstrip("/")
         folder, _, last = uri.rpartition("/")
         single = last.endswith(SUFFIXES) and not folder.endswith(":/")
+        folder = f"{folder}/" if folder.endswith("//") else folder  # a file in the root
         source = StoreSource.resolve(
             folder if single else uri, ctx.config.artifacts, field="spec.data", only=last if single else None
         )

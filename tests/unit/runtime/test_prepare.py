@@ -1,0 +1,553 @@
+"""Preparation: what it commits, what it refuses and how it says so."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from selm_runtime import prepare
+from selm_runtime.artifacts.manifest import Manifest
+from selm_runtime.artifacts.reader import RunReader
+from selm_runtime.contract import Phase, PhaseConfig
+from selm_runtime.errors import InvalidInput, TemporaryFailure
+from selm_runtime.phase import open_context
+from selm_runtime.prepare_checks import DataFacts, check_data
+from selm_runtime.prepare_models import check_config, wanted_files
+from selm_runtime.prepare_sources import HubSource, hub_errors, hub_repository
+from selm_runtime.reporting import Reporter
+from selm_runtime.tables import PROMPTS
+from support.phase_configs import merge, phase_config
+from support.tiny_model import make_prefs, make_tiny_model, make_tiny_reward_model, preference_rows
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("models")
+    make_tiny_model(root / "policy")
+    make_tiny_reward_model(root / "reward")
+    return root
+
+
+class World:
+    """A model, data and a store on disk; `prepare` runs the phase as a pod would."""
+
+    def __init__(self, tmp_path: Path, models: Path) -> None:
+        self.root = tmp_path
+        shutil.copytree(models / "policy", tmp_path / "model")
+        shutil.copytree(models / "reward", tmp_path / "reward")
+        make_prefs(tmp_path / "data" / "train.jsonl", 50)
+        self.lines = io.StringIO()
+
+    def config(self, **change: Any) -> PhaseConfig:
+        base = {
+            "artifacts": {"uri": f"file://{self.root}/store"},
+            "model": {"uri": f"file://{self.root}/model"},
+            "data": {"uri": f"file://{self.root}/data"},
+        }
+        return phase_config(**merge(base, change))
+
+    def prepare(self, config: PhaseConfig | None = None, *, writer: str = "w1") -> Manifest:
+        config = config or self.config()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SELM_WRITER_ID", writer)
+            patch.setenv("SELM_TIME_SCALE", "0.001")
+            with open_context(config, 0, Reporter(config.phase, 0, 0, stream=self.lines)) as ctx:
+                prepare.run(ctx)
+                manifest = ctx.folder.committed()
+        assert manifest is not None
+        return manifest
+
+    def table(self, manifest: Manifest, name: str, config: PhaseConfig | None = None) -> pa.Table:
+        with open_context(config or self.config(), 0, Reporter(Phase.PREPARATION, 0, 0, stream=self.lines)) as ctx:
+            return RunReader(ctx.store, ctx.config.run).read_table(manifest, name)
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.lines.getvalue().splitlines()]
+        return [line for line in lines if line["selm"] == kind]
+
+
+@pytest.fixture
+def world(tmp_path: Path, models: Path) -> World:
+    return World(tmp_path, models)
+
+
+def _reward(world: World) -> dict[str, Any]:
+    return {"scorers": [{"name": "rm", "rewardModel": {"uri": f"file://{world.root}/reward"}}]}
+
+
+# What it commits
+
+
+def test_rows_model_and_pins(world: World) -> None:
+    manifest = world.prepare(world.config(scoring=_reward(world)))
+    names = [entry.name for entry in manifest.files]
+    assert names == sorted(names)
+    assert {name for name in names if name.startswith("rows/")} == {
+        "rows/portion-0001.parquet",
+        "rows/portion-0002.parquet",
+        "rows/held-out.parquet",
+    }
+    assert {name for name in names if name.startswith("model/")} >= {"model/config.json", "model/model.safetensors"}
+    assert "scorers/rm/model.safetensors" in names
+    facts = manifest.facts
+    assert facts["portions"] == [22, 23]
+    assert (facts["heldOutRows"], facts["hasOfflinePairs"], facts["heldOutHasPairs"]) == (5, True, True)
+    assert facts["data"]["format"] == "UltraFeedback"
+    assert facts["model"]["pinned"] == manifest.content_under("model/")
+    assert facts["scorers"]["rm"]["pinned"] == manifest.content_under("scorers/rm/")
+    assert manifest.rows == 45
+
+
+def test_the_rows_are_the_datas_in_order_the_last_held_out(world: World) -> None:
+    manifest = world.prepare()
+    one, two, held_out = (
+        world.table(manifest, f"rows/{name}.parquet") for name in ("portion-0001", "portion-0002", "held-out")
+    )
+    assert one.schema.equals(PROMPTS)
+    rows = [row for table in (one, two, held_out) for row in table.to_pylist()]
+    assert [row["row"] for row in rows] == list(range(50))
+    source = preference_rows(50)
+    assert [row["prompt"][0]["content"] for row in rows] == [row["prompt"] for row in source]
+    assert [dict(row["columns"])["topic"] for row in rows] == [row["topic"] for row in source]
+    assert [entry.rows for entry in manifest.under("rows/portion")] == [22, 23]
+
+
+def test_a_held_out_split_leaves_the_training_rows_whole(world: World) -> None:
+    make_prefs(world.root / "data" / "test.jsonl", 30, seed=1)
+    config = world.config(data={"heldOut": {"split": "test", "limit": 7}})
+    manifest = world.prepare(config)
+    assert manifest.facts["portions"] == [25, 25]
+    assert world.table(manifest, "rows/held-out.parquet")["row"].to_pylist() == list(range(50, 57))
+
+
+def test_one_file_parquet_and_prompts_alone(world: World) -> None:
+    prompts = [{"prompt": row["prompt"], "topic": row["topic"]} for row in preference_rows(20)]
+    pq.write_table(pa.Table.from_pylist(prompts), world.root / "prompts.parquet")
+    manifest = world.prepare(
+        world.config(data={"uri": f"file://{world.root}/prompts.parquet"}, scoring={"pairing": {"offline": "Exclude"}})
+    )
+    assert manifest.facts["data"]["format"] == "Prompts"
+    assert not manifest.facts["hasOfflinePairs"]
+    assert world.table(manifest, "rows/portion-0001.parquet")["chosen"].null_count == 9
+
+
+def test_two_runs_of_the_same_have_the_same_content(world: World) -> None:
+    one = world.prepare()
+    two = world.prepare(world.config(run={"uid": "0002"}, artifacts={"reuse": "None"}), writer="w2")
+    assert one.content_digest == two.content_digest
+    assert one.facts == two.facts
+
+
+def test_a_later_run_copies_the_import(world: World) -> None:
+    one = world.prepare(world.config(scoring=_reward(world)))
+    assert world.events("import-reused") == []
+    two = world.prepare(world.config(run={"uid": "0002"}, scoring=_reward(world)), writer="w2")
+    assert [event["field"] for event in world.events("import-reused")] == [
+        "spec.model",
+        "spec.scoring.scorers[0].rewardModel",
+    ]
+    assert two.content_digest == one.content_digest
+    assert {entry.path.split("/")[0] for entry in two.files} == {"pod-w2"}
+
+
+def test_a_model_that_changed_is_imported_anew(world: World) -> None:
+    one = world.prepare()
+    (world.root / "model" / "generation_config.json").write_text('{"max_length": 9}')
+    two = world.prepare(world.config(run={"uid": "0002"}), writer="w2")
+    assert world.events("import-reused") == []
+    assert two.facts["model"]["pinned"] != one.facts["model"]["pinned"]
+
+
+def test_without_reuse_nothing_is_looked_for(world: World) -> None:
+    world.prepare(world.config(artifacts={"reuse": "None"}))
+    world.prepare(world.config(run={"uid": "0002"}, artifacts={"reuse": "None"}), writer="w2")
+    assert world.events("import-reused") == []
+    assert not (world.root / "store" / "team" / "by-input").exists()
+
+
+def test_what_is_no_part_of_a_model_stays_where_it_is(world: World) -> None:
+    for name in ("README.md", "pytorch_model.bin", "modeling_own.py", "training_args.bin", "onnx/model.onnx"):
+        (world.root / "model" / name).parent.mkdir(exist_ok=True)
+        (world.root / "model" / name).write_text("x")
+    names = [entry.name for entry in world.prepare().under("model/")]
+    assert set(names) == {
+        "model/chat_template.jinja",
+        "model/config.json",
+        "model/generation_config.json",
+        "model/model.safetensors",
+        "model/tokenizer.json",
+        "model/tokenizer_config.json",
+    }
+
+
+def test_the_probe_leaves_nothing(world: World) -> None:
+    world.prepare()
+    assert not list((world.root / "store").rglob("probe"))
+
+
+# What it refuses
+
+
+def _edit_config(world: World, **change: Any) -> None:
+    path = world.root / "model" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+
+
+def _remove(*names: str) -> Callable[[World], dict[str, Any]]:
+    def change(world: World) -> dict[str, Any]:
+        for name in names:
+            (world.root / "model" / name).unlink()
+        return {}
+
+    return change
+
+
+def _pickled(world: World) -> dict[str, Any]:
+    (world.root / "model" / "model.safetensors").rename(world.root / "model" / "pytorch_model.bin")
+    return {}
+
+
+def _truncated(world: World) -> dict[str, Any]:
+    path = world.root / "model" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    return {}
+
+
+def _index(world: World) -> dict[str, Any]:
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (world.root / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
+    return {}
+
+
+def _classifier(world: World) -> dict[str, Any]:
+    _edit_config(world, architectures=["LlamaForSequenceClassification"])
+    return {}
+
+
+def _own_code(world: World) -> dict[str, Any]:
+    _edit_config(world, model_type="own", auto_map={"AutoModelForCausalLM": "modeling_own.Own"})
+    return {}
+
+
+def _bad_template(world: World) -> dict[str, Any]:
+    (world.root / "model" / "chat_template.jinja").write_text("{{ raise_exception('only one turn') }}")
+    return {}
+
+
+def _no_eos(world: World) -> dict[str, Any]:
+    path = world.root / "model" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token": None}))
+    return {}
+
+
+def _other_vocabulary(world: World) -> dict[str, Any]:
+    _edit_config(world, vocab_size=10)
+    return {}
+
+
+def _two_labels(world: World) -> dict[str, Any]:
+    path = world.root / "reward" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "id2label": {"0": "a", "1": "b"}}))
+    return {"scoring": _reward(world)}
+
+
+def _policy_as_reward(world: World) -> dict[str, Any]:
+    return {"scoring": {"scorers": [{"name": "rm", "rewardModel": {"uri": f"file://{world.root}/model"}}]}}
+
+
+def _rows(world: World, rows: list[dict[str, Any]], split: str = "train") -> dict[str, Any]:
+    (world.root / "data" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {}
+
+
+def _one_bad_row(world: World) -> dict[str, Any]:
+    rows = preference_rows(50)
+    del rows[31]["rejected"]
+    return _rows(world, rows)
+
+
+def _prompts_only(**change: Any) -> Callable[[World], dict[str, Any]]:
+    def make(world: World) -> dict[str, Any]:
+        _rows(world, [{"prompt": row["prompt"]} for row in preference_rows(50)])
+        return change
+
+    return make
+
+
+def _held_out_without_pairs(world: World) -> dict[str, Any]:
+    _rows(world, [{"prompt": "Hi", "chosen": "a", "rejected": "b"}] * 40)
+    return {"evaluation": {"selectBy": {"metric": "PreferenceAccuracy"}}}
+
+
+def _data(**change: Any) -> Callable[[World], dict[str, Any]]:
+    return lambda world: {"data": change}
+
+
+EXCLUDE = {"scoring": {"pairing": {"offline": "Exclude"}}}
+
+REFUSED: dict[str, tuple[Callable[[World], dict[str, Any]], str, str]] = {
+    # what: (what is changed on disk and in the config, the reason, the message)
+    "no model": (
+        lambda world: {"model": {"uri": f"file://{world.root}/nowhere"}},
+        "ModelNotFound",
+        r"spec\.model\.uri: found nothing at file://.*/nowhere; allowed is a model in Hugging Face layout",
+    ),
+    "a folder without config.json": (_remove("config.json"), "ModelNotFound", r"spec\.model\.uri: found chat_template"),
+    "pickled weights": (_pickled, "ModelNotSafetensors", r"spec\.model\.uri: found pytorch_model\.bin"),
+    "no weights": (_remove("model.safetensors"), "ModelNotSafetensors", "found no weights"),
+    "weights cut short": (_truncated, "DamagedModel", r"model\.safetensors is not whole safetensors"),
+    "an index that names what is not there": (
+        _index,
+        "DamagedModel",
+        r"names model-2\.safetensors, which is not there",
+    ),
+    "a classifier for a policy": (
+        _classifier,
+        "WrongModel",
+        r"found LlamaForSequenceClassification .* allowed is …ForCausalLM",
+    ),
+    "a model with code of its own": (_own_code, "RemoteCode", r"spec\.model\.trustRemoteCode: found false"),
+    "no chat template": (_remove("chat_template.jinja"), "NoChatTemplate", "no chat template; allowed is a chat model"),
+    "a chat template that fails": (_bad_template, "NoChatTemplate", "fails on a user's message: only one turn"),
+    "no EOS token": (_no_eos, "InvalidTokenizer", "no EOS token"),
+    "a tokenizer of another model": (_other_vocabulary, "InvalidTokenizer", "the model knows 10"),
+    "no tokenizer": (
+        _remove("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+        "InvalidTokenizer",
+        "cannot be loaded",
+    ),
+    "a model too short for maxLength": (
+        lambda world: {"training": {"maxLength": 4096}},
+        "TooLong",
+        r"spec\.training\.maxLength: found 4096, allowed is at most the model's 512",
+    ),
+    "a model too short for the prompt and the response": (
+        lambda world: {"generation": {"maxTokens": 500}},
+        "TooLong",
+        r"spec\.generation\.maxTokens: found 500 beside spec\.training\.maxPromptLength 96",
+    ),
+    "a reward model with two labels": (
+        _two_labels,
+        "WrongModel",
+        r"spec\.scoring\.scorers\[0\]\.rewardModel\.uri: found 2 labels",
+    ),
+    "a policy for a reward model": (_policy_as_reward, "WrongModel", r"allowed is …ForSequenceClassification"),
+    "no data": (
+        _data(uri="file:///nowhere/at/all"),
+        "DataNotFound",
+        r"spec\.data\.uri: there is no folder with files at",
+    ),
+    "no such file": (_data(uri="file:///nowhere.jsonl"), "DataNotFound", r"spec\.data\.uri: there is no file at"),
+    "no such split": (
+        _data(split="train_prefs"),
+        "SplitNotFound",
+        r"spec\.data\.split: found 'train_prefs', but .* holds train\.jsonl; allowed is a split with train_prefs\.parquet",
+    ),
+    "no such held-out split": (
+        _data(heldOut={"split": "test"}),
+        "SplitNotFound",
+        r"spec\.data\.heldOut\.split: found 'test'",
+    ),
+    "the training split held out": (_data(heldOut={"split": "train"}), "InvalidSplit", r"the split that is trained on"),
+    "a held-out split without rows": (
+        lambda world: {**_rows(world, [], "test"), "data": {"heldOut": {"split": "test"}}},
+        "NoHeldOutRows",
+        r"spec\.data\.heldOut\.split: split 'test' has no row",
+    ),
+    "a row without a needed field": (
+        _one_bad_row,
+        "InvalidData",
+        r"spec\.data: row 31 of split 'train' \(format UltraFeedback\): field 'rejected': found no such column, allowed is "
+        r"a text or a list of messages; the row has columns prompt, chosen, topic",
+    ),
+    "columns that no format has": (
+        lambda world: _rows(world, [{"text": "x"}] * 20),
+        "InvalidData",
+        r"spec\.data\.format: row 0 of split 'train': .*found columns text",
+    ),
+    "a column mapped to nothing": (
+        _data(columns={"chosen": "good"}),
+        "InvalidData",
+        r"found columns prompt, chosen, rejected, topic, allowed is 'prompt', 'good' and 'rejected'",
+    ),
+    "too few rows to hold any out": (
+        lambda world: _rows(world, preference_rows(9)),
+        "NoHeldOutRows",
+        r"spec\.data\.heldOut: found none, .*at least 10 rows",
+    ),
+    "an empty split": (lambda world: _rows(world, []), "NoHeldOutRows", r"spec\.data\.heldOut"),
+    "more portions than rows": (
+        _data(portions=46),
+        "TooFewRows",
+        r"spec\.data\.portions: found 46, but the split has 45",
+    ),
+    "more shards than prompts": (
+        lambda world: {"generation": {"shards": 23}},
+        "TooManyShards",
+        r"spec\.generation\.shards: found 23, allowed is at most 22, the prompts of the smallest portion",
+    ),
+    "more scoring shards than prompts": (
+        lambda world: {"scoring": {"shards": 23}},
+        "TooManyShards",
+        r"spec\.scoring\.shards: found 23, allowed is at most 22",
+    ),
+    "fewer pairs than a batch": (
+        lambda world: {"training": {"batchSize": 23}},
+        "TooFewPairs",
+        r"spec\.training\.batchSize: found 23, allowed is at most 22",
+    ),
+    "the offline pair without offline pairs": (
+        _prompts_only(),
+        "NoOfflinePairs",
+        r"spec\.scoring\.pairing\.offline: found Include, but the data \(format Prompts\)",
+    ),
+    "an offline iteration without offline pairs": (
+        _prompts_only(offlineIterations=[1], **EXCLUDE),
+        "NoOfflinePairs",
+        r"spec\.schedule: found pairs Offline, but the data \(format Prompts\)",
+    ),
+    "preference accuracy without offline pairs": (
+        _prompts_only(evaluation={"selectBy": {"metric": "PreferenceAccuracy"}}, **EXCLUDE),
+        "NoOfflinePairs",
+        r"spec\.evaluation\.selectBy\.metric: found PreferenceAccuracy",
+    ),
+    "a URI of another kind": (
+        lambda world: {"model": {"uri": "https://x/y"}},
+        "InvalidURI",
+        r"spec\.model\.uri: found 'https://x/y', allowed are",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refused(world: World, what: str) -> None:
+    change, reason, message = REFUSED[what]
+    config = world.config(**change(world))
+    with pytest.raises(InvalidInput, match=message) as caught:
+        world.prepare(config)
+    assert caught.value.reason == reason
+    assert not list((world.root / "store").rglob("manifest.json"))
+
+
+def test_offline_runs_need_no_shards(world: World) -> None:
+    world.prepare(world.config(iterations=2, offlineIterations=[1, 2], generation={"shards": 40}))
+
+
+# Pure parts
+
+
+FACTS = DataFacts(portions=[8, 9], held_out=3, has_pairs=True, held_out_has_pairs=True, format="UltraFeedback")
+
+
+def test_what_fits_is_not_refused() -> None:
+    check_data(phase_config(generation={"shards": 8}, scoring={"shards": 8}, training={"batchSize": 8}), FACTS)
+
+
+SIZES: dict[str, tuple[list[str], bool, list[str] | None]] = {
+    "a whole model": (
+        ["config.json", "model.safetensors", "tokenizer.json"],
+        False,
+        ["config.json", "tokenizer.json", "model.safetensors"],
+    ),
+    "a model in parts": (
+        ["config.json", "model-1.safetensors", "model-2.safetensors", "model.safetensors.index.json"],
+        False,
+        ["config.json", "model.safetensors.index.json", "model-1.safetensors", "model-2.safetensors"],
+    ),
+    "parts without an index": (["config.json", "model-1.safetensors"], False, None),
+    "code that is trusted": (
+        ["config.json", "m.py", "model.safetensors"],
+        True,
+        ["config.json", "m.py", "model.safetensors"],
+    ),
+    "code that is not": (["config.json", "m.py", "model.safetensors"], False, ["config.json", "model.safetensors"]),
+    "weights beside pickled ones": (
+        ["config.json", "a.bin", "model.safetensors"],
+        False,
+        ["config.json", "model.safetensors"],
+    ),
+    "an adapter beside the weights": (
+        ["adapter_model.safetensors", "config.json", "model.safetensors"],
+        False,
+        ["config.json", "model.safetensors"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SIZES)
+def test_which_files_make_a_model(what: str) -> None:
+    there, trust, wanted = SIZES[what]
+    sizes = dict.fromkeys(there, 1)
+    if wanted is None:
+        with pytest.raises(InvalidInput, match=r"allowed are model\.safetensors or"):
+            wanted_files(sizes, "spec.model", "uri", trust_remote_code=trust)
+    else:
+        assert wanted_files(sizes, "spec.model", "uri", trust_remote_code=trust) == wanted
+
+
+def test_a_known_model_type_needs_no_code_though_it_brings_some() -> None:
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "auto_map": {"AutoModel": "x.Y"}}
+    check_config(config, "spec.model", "CausalLM", trust_remote_code=False)
+    check_config({**config, "model_type": "own"}, "spec.model", "CausalLM", trust_remote_code=True)
+
+
+# The hub
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind", "repository"),
+    [("hf://a/b", "model", "a/b"), ("hf://gpt2", "model", "gpt2"), ("hf://datasets/a/b", "dataset", "a/b")],
+)
+def test_repositories(uri: str, kind: str, repository: str) -> None:
+    assert hub_repository(uri, kind, "spec.model.uri") == repository
+
+
+@pytest.mark.parametrize("uri", ["hf://", "hf://a/b/c"])
+def test_other_hub_uris_are_refused(uri: str) -> None:
+    with pytest.raises(InvalidInput, match=r"spec\.data\.uri: found 'hf://.*', allowed is hf://<owner>/<name>"):
+        hub_repository(uri, "dataset", "spec.data.uri")
+
+
+def _hub_error(name: str, status: int) -> Exception:
+    import httpx
+    from huggingface_hub import errors
+
+    response = httpx.Response(status, request=httpx.Request("GET", "https://hub"))
+    error: Exception = getattr(errors, name)("by the test", response=response)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "kind", "message"),
+    [
+        ("RepositoryNotFoundError", 404, InvalidInput, r"spec\.model\.uri: hf://a/b is not on the hub"),
+        ("GatedRepoError", 403, InvalidInput, r"spec\.model\.tokenSecretRef"),
+        ("RevisionNotFoundError", 404, InvalidInput, r"spec\.model\.revision: found 'v9'"),
+        ("HfHubHTTPError", 401, InvalidInput, r"the hub refuses hf://a/b \(401\)"),
+        ("HfHubHTTPError", 503, TemporaryFailure, r"the hub answers 503"),
+        ("HfHubHTTPError", 429, TemporaryFailure, r"the hub answers 429"),
+    ],
+)
+def test_what_the_hub_answers(name: str, status: int, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message), hub_errors("hf://a/b", "v9", "spec.model"):
+        raise _hub_error(name, status)
+
+
+def test_a_hub_that_is_away_is_temporary() -> None:
+    with pytest.raises(TemporaryFailure, match="the hub does not answer"), hub_errors("hf://a/b", "v9", "spec.model"):
+        raise ConnectionError("no route")
+
+
+def test_a_hub_repository_is_pinned_to_its_commit() -> None:
+    source = HubSource("a/b", "model", "c0ffee", {"config.json": 1}, "spec.model")
+    assert source.pinned == "c0ffee"
+    assert source.identity(["x"]) == HubSource("a/b", "model", "c0ffee", {}, "spec.scoring").identity(["x"])
+    assert source.identity(["x"]) != HubSource("a/b", "model", "beef", {}, "spec.model").identity(["x"])
