@@ -11,13 +11,15 @@ import copy
 import json
 import re
 import types
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from selm_operator.kube import JOBS, PODS, RUNS, ApiError, Json, Resource
 
+Jsons = list[Json]
+"""Named here, for in the class below `list` is a request."""
 NAMESPACE = "default"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -170,14 +172,14 @@ class FakeCluster:
     def run(self, name: str) -> Json:
         return self.objects[("selmruns", NAMESPACE, name)]
 
-    def jobs(self) -> list[Json]:
+    def jobs(self) -> Jsons:
         return [obj for (plural, _, _), obj in sorted(self.objects.items()) if plural == "jobs"]
 
     def job(self, name: str) -> Json:
         return self.objects[("jobs", NAMESPACE, name)]
 
     # ---- the Job controller --------------------------------------------------------------------------------------
-    def end_job(self, name: str, exits: dict[int, tuple[int, Json | str | None]], **how: Any) -> None:
+    def end_job(self, name: str, exits: Mapping[int, tuple[int, Any]], **how: Any) -> None:
         """Ends a Job: `exits` gives each index' exit code and termination message; see `condition_of` for the rest."""
         job = self.job(name)
         for index, (code, said) in exits.items():
@@ -242,7 +244,12 @@ def selects(labels: str, obj: Json) -> bool:
 
 
 def condition_of(
-    exits: dict[int, tuple[int, Any]], job: Json, now: datetime, *, disrupted: int | None = None, target: bool = False
+    exits: Mapping[int, tuple[int, Any]],
+    job: Json,
+    now: datetime,
+    *,
+    disrupted: int | None = None,
+    target: bool = False,
 ) -> Json:
     """The condition that the Job controller would set; `target` stops at `FailureTarget`, as on a lost node."""
     bad = {index: code for index, (code, _) in exits.items() if code}

@@ -12,19 +12,16 @@ from collections.abc import Coroutine
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
 from selm_operator.events import EventRecorder
 from selm_operator.kube import JOBS, RUNS, ApiError, Json, Resource
 from selm_operator.queue import Look
 from selm_operator.reconcile import Reconciler
-from selm_operator.settings import Settings
-from selm_operator.snapshot import read_job
-from support.fake_cluster import NAMESPACE, FakeCluster, digest
+from support.fake_cluster import NAMESPACE, digest
+from support.operator_invariants import SETTINGS, OperatorInvariants, conditions
 from support.run_builder import make_run
 
-SETTINGS = Settings(runtime_image="runtime:1")
-PHASES = ["Preparation", "Generation", "Scoring", "Training", "Evaluation"]
 FATES = (
     "committed",
     "silent",
@@ -48,26 +45,21 @@ POINTS = (
 """The two sides of every effect."""
 
 
-class OperatorMachine(RuleBasedStateMachine):
+class OperatorMachine(OperatorInvariants):
     """One run of two iterations, the first of them offline, with two shards and two nodes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.cluster = FakeCluster(interleaved=True)
         self.cluster.fault = self.fault
-        self.cluster.on_status = self.check_status_write
-        self.cluster.on_create = self.check_creation
         self.passes: dict[int, tuple[Coroutine[Any, Any, Look], int]] = {}
         """By slot: the pass at work, and the cluster's version when it began."""
         self.failing: list[str] = []
-        self.raised_iterations = False
-        self.removed: dict[str, int] = {}
-        self.late: set[str] = set()
-        """uids of Jobs that a pass made under a name that had become free since it began: nothing can fence a POST."""
-        self.reported: set[str] = set()
         self.stepping: int | None = None
         self.spoiled = False
         """Whether the API server refused something that the pass at work has yet to fail of."""
+
+    def pass_began(self) -> int:
+        return self.passes[self.stepping][1] if self.stepping in self.passes else self.cluster.version
 
     @initialize(iterations=st.integers(1, 2), offline=st.booleans(), attempts=st.integers(1, 2))
     def begin(self, iterations: int, offline: bool, attempts: int) -> None:
@@ -181,9 +173,6 @@ class OperatorMachine(RuleBasedStateMachine):
     def running(self) -> list[Json]:
         return [job for job in self.ours() if not conditions(job) and "deletionTimestamp" not in job["metadata"]]
 
-    def ours(self) -> list[Json]:
-        return [job for job in self.cluster.jobs() if job["metadata"].get("labels")]
-
     @precondition(lambda self: self.running)
     @rule(data=st.data(), fate=st.sampled_from(FATES))
     def a_job_ends(self, data: st.DataObject, fate: str) -> None:
@@ -293,70 +282,6 @@ class OperatorMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         self.cluster.sleep(seconds)
 
-    # ---- what must hold ------------------------------------------------------------------------------------------
-    @property
-    def status(self) -> Json:
-        run = self.cluster.objects.get(("selmruns", NAMESPACE, "tiny"))
-        return (run or {}).get("status") or {}
-
-    def is_true(self, type_: str) -> bool:
-        return any(c["type"] == type_ and c["status"] == "True" for c in self.status.get("conditions") or ())
-
-    def active(self) -> list[Json]:
-        waits, now = SETTINGS.waits, self.cluster.now
-        views = [(job, read_job(job)) for job in self.ours()]
-        return [job for job, view in views if view is not None and view.active(now, waits.deletion_margin)]
-
-    @invariant()
-    def at_most_one_job_is_active(self) -> None:
-        names = [job["metadata"]["name"] for job in self.active() if job["metadata"]["uid"] not in self.late]
-        assert len(names) <= 1, f"active at once: {names}"
-
-    def check_creation(self, obj: Json) -> None:
-        """No phase is begun before those before it are committed, none is begun that is given up."""
-        if "completionMode" not in (obj.get("spec") or {}):
-            return
-        name, labels = obj["metadata"]["name"], obj["metadata"]["labels"]
-        slot = self.stepping
-        began = self.passes[slot][1] if slot in self.passes else self.cluster.version
-        if self.removed.get(name, -1) >= began:
-            self.late.add(obj["metadata"]["uid"])
-        here = (int(labels["selm.dev/iteration"]), PHASES.index(labels["selm.dev/phase"]))
-        done = {}
-        for iteration in self.status.get("iterations", ()):
-            for phase in iteration["phases"]:
-                done[(iteration["iteration"], PHASES.index(phase["phase"]))] = phase
-        for position, phase in done.items():
-            if position < here:
-                assert phase["state"] in ("Succeeded", "Skipped"), f"{name} is made before {position} is committed"
-        config = json.loads(obj["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"])
-        told = {(c["iteration"], PHASES.index(c["phase"])): c["manifest"] for c in config["committed"]}
-        expected = {p: d["manifestDigest"] for p, d in done.items() if p < here and d["state"] == "Succeeded"}
-        assert told == expected, f"{name} is told of {told}, committed are {expected}"
-
-    def check_status_write(self, before: Json, after: Json) -> None:
-        """Nothing goes back, nothing is committed twice, nothing is committed that no pod reported."""
-        old, new = before.get("status") or {}, after.get("status") or {}
-        assert place(new) >= place(old), f"the run goes back from {place(old)} to {place(new)}"
-        was, now = manifests(old), manifests(new)
-        for position, manifest in was.items():
-            assert now.get(position) == manifest, f"{position} was committed as {manifest}, then {now.get(position)}"
-        for position, manifest in now.items():
-            assert manifest in self.reported, f"{position} is committed by nobody"
-        job_name = (new.get("current") or {}).get("jobName")
-        foreign = self.cluster.objects.get(("jobs", NAMESPACE, job_name or ""))
-        made_now = job_name != (old.get("current") or {}).get("jobName")
-        if foreign is not None and made_now:
-            assert not foreign["metadata"]["uid"].startswith("foreign-"), "another owner's Job is taken for ours"
-        if succeeded(old) and not succeeded(new):
-            assert self.raised_iterations, "a run that succeeded does so no more"
-
-    @invariant()
-    def nobody_elses_job_is_deleted(self) -> None:
-        for job in self.cluster.jobs():
-            if job["metadata"]["uid"].startswith("foreign-"):
-                assert "deletionTimestamp" not in job["metadata"]
-
     # ---- the end -------------------------------------------------------------------------------------------------
     def teardown(self) -> None:
         """When the world calms down, the run finishes. Deletions that hang go on hanging: it gets past them."""
@@ -392,26 +317,3 @@ class OperatorMachine(RuleBasedStateMachine):
         else:
             raise AssertionError(f"the run does not come to rest: {json.dumps(self.status, indent=1)}")
         self.a_user_suspends_or_resumes(False, False)
-
-
-def conditions(job: Json) -> list[Json]:
-    return (job.get("status") or {}).get("conditions") or []
-
-
-def place(status: Json) -> tuple[int, int, int]:
-    current = status.get("current") or {}
-    phase = PHASES.index(current["phase"]) if "phase" in current else -1
-    return (current.get("iteration", -1), phase, current.get("attempt", 0))
-
-
-def manifests(status: Json) -> dict[tuple[int, str], str]:
-    return {
-        (i["iteration"], p["phase"]): p["manifestDigest"]
-        for i in status.get("iterations") or ()
-        for p in i["phases"]
-        if "manifestDigest" in p
-    }
-
-
-def succeeded(status: Json) -> bool:
-    return any(c["type"] == "Succeeded" and c["status"] == "True" for c in status.get("conditions") or ())

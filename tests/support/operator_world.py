@@ -61,11 +61,13 @@ class World:
 
     @property
     def status(self) -> Json:
-        return self.cluster.run(self.name)["status"]
+        status: Json = self.cluster.run(self.name)["status"]
+        return status
 
     @property
     def current(self) -> Json:
-        return self.status["current"]
+        current: Json = self.status["current"]
+        return current
 
     def condition(self, type_: str) -> Json:
         return next(c for c in self.status["conditions"] if c["type"] == type_)

@@ -28,7 +28,8 @@ class RunBuilder:
 
     @property
     def spec(self) -> Json:
-        return self.run["spec"]
+        spec: Json = self.run["spec"]
+        return spec
 
     def with_iterations(self, iterations: int) -> RunBuilder:
         self.spec["iterations"] = iterations
