@@ -30,7 +30,7 @@ TestOperator.settings = settings(max_examples=40, **BUDGET)
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_the_operator_converges_over_many_histories() -> None:
-    run_state_machine_as_test(OperatorMachine, settings=settings(max_examples=400, **BUDGET))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(OperatorMachine, settings=settings(max_examples=400, **BUDGET))
 
 
 @contextmanager
@@ -90,5 +90,5 @@ def without_the_abandonment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_the_property_goes_red_without(taken_out: Any, noticed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     budget = settings(max_examples=300, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False, **BUDGET)
     with taken_out(monkeypatch), pytest.raises(AssertionError) as failure:
-        run_state_machine_as_test(OperatorMachine, settings=budget)  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(OperatorMachine, settings=budget)
     assert noticed in str(failure.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ CLAIM = {"name": "store", "persistentVolumeClaim": {"claimName": "store"}}
 FOLDER = {"name": "store", "emptyDir": {}}
 
 
-def with_file_store(volume: dict[str, object], mount: str, phase: str = "All") -> RunBuilder:
+def with_file_store(volume: Mapping[str, object], mount: str, phase: str = "All") -> RunBuilder:
     mounts = [{"name": "store", "mountPath": mount}]
     run = make_run().with_spec(podTemplates=[{"phase": phase, "volumes": [volume], "volumeMounts": mounts}])
     run.spec["artifacts"] = {"uri": "file:///shared/runs"}

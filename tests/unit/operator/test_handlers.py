@@ -21,8 +21,8 @@ async def test_an_event_wakes_its_run_and_nothing_that_kopf_would_write_for_is_r
     queue: WorkQueue[tuple[str, str]] = WorkQueue(look, QueueTimes(60, 1, 8), workers=1)
     handlers = registry(queue, Connection(Configuration()))
     (wake,) = handlers._watching.get_all_handlers()
-    await wake.fn(namespace="ns", name="tiny", body={}, type="ADDED")  # type: ignore[call-arg,misc]
-    await wake.fn(namespace=None, name=None, body={}, type=None)  # type: ignore[call-arg,misc]
+    await wake.fn(namespace="ns", name="tiny", body={}, type="ADDED")  # type: ignore
+    await wake.fn(namespace=None, name=None, body={}, type=None)  # type: ignore
     running = asyncio.create_task(queue.run())
     await asyncio.sleep(0.05)
     running.cancel()
