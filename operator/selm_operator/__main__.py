@@ -54,7 +54,7 @@ async def serve(settings: Settings, connection: Connection) -> int:
     try:
         if not await first_of(stop.wait(), lease.acquire()):
             return 0
-        work = asyncio.create_task(reconcile_forever(settings, connection, client, lease))
+        work = asyncio.create_task(reconcile_forever(settings, connection, client, lease, stop))
         stopped, kept = asyncio.create_task(stop.wait()), asyncio.create_task(lease.keep())
         await asyncio.wait({work, stopped, kept}, return_when=asyncio.FIRST_COMPLETED)
         failure = await ended(work)
@@ -68,8 +68,13 @@ async def serve(settings: Settings, connection: Connection) -> int:
         await client.close()
 
 
-async def reconcile_forever(settings: Settings, connection: Connection, client: KubeClient, lease: LeaseHolder) -> None:
-    """The queue, kopf's watch of runs and the watches of their Jobs; ends only by cancellation or by a fatal error."""
+async def reconcile_forever(
+    settings: Settings, connection: Connection, client: KubeClient, lease: LeaseHolder, stop: asyncio.Event
+) -> None:
+    """The queue, kopf's watch of runs and the watches of their Jobs; ends by cancellation or by a fatal error.
+
+    kopf takes SIGTERM and SIGINT over from this process and returns on them: then `stop` is set.
+    """
     recorder = EventRecorder(client, settings.identity)
     reconciler = Reconciler(client, settings, recorder, leading=lambda: lease.held)
     waits = settings.waits
@@ -83,16 +88,14 @@ async def reconcile_forever(settings: Settings, connection: Connection, client: 
         group.create_task(queue.run(), name="queue")
         for watch in watches:
             group.create_task(watch.run(), name="watch of Jobs")
-        group.create_task(
-            kopf.operator(
-                registry=registry(queue, connection),
-                settings=kopf_settings(),
-                standalone=True,
-                clusterwide=not settings.namespaces,
-                namespaces=settings.namespaces,
-            ),
-            name="kopf",
+        await kopf.operator(
+            registry=registry(queue, connection),
+            settings=kopf_settings(),
+            standalone=True,
+            clusterwide=not settings.namespaces,
+            namespaces=settings.namespaces,
         )
+        stop.set()
 
 
 async def first_of(stop: Coroutine[Any, Any, Any], work: Coroutine[Any, Any, Any]) -> bool:

@@ -75,7 +75,8 @@ class LeaseHolder:
         try:
             lease = await self.api.get(LEASES, self.namespace, self.name)
             if lease["spec"].get("holderIdentity") == self.identity:
-                spec = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+                spec = {**lease["spec"], "leaseDurationSeconds": 1}
+                del spec["holderIdentity"]  # "" is refused
                 await self.api.replace(LEASES, self.namespace, {**lease, "spec": spec})
         except (ApiError, aiohttp.ClientError, TimeoutError) as error:
             log.warning("the lease %s/%s was not released: %r", self.namespace, self.name, error)

@@ -151,6 +151,7 @@ def test_releasing_lets_the_successor_in_at_once() -> None:
         await one.acquire()
         await one.release()
         assert not one.held
+        assert "holderIdentity" not in lease_of(cluster)
         await two.acquire()
         assert now() < 1
 
