@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,7 @@ class PhaseFolder:
         self.checkpoints = Checkpoints(store, config, self.place, writer, input_digest)
         self._reporter = reporter
         self._reader = RunReader(store, config.run)
+        self._total_chunks: int | None = None
         self._chunks_by_this_pod = 0
         self._checkpoints_by_this_pod = 0
 
@@ -70,9 +70,13 @@ class PhaseFolder:
 
     # Chunks (Generation, Scoring)
 
-    @cached_property
     def total_chunks(self) -> int:
         """How many chunks the iteration's portion has."""
+        if self._total_chunks is None:
+            self._total_chunks = self._count_chunks()
+        return self._total_chunks
+
+    def _count_chunks(self) -> int:
         preparation = self.manifest(Phase.PREPARATION, 0)
         rows = preparation.file(portion_name(self.config)).rows
         if rows is None:
@@ -117,7 +121,7 @@ class PhaseFolder:
 
         committed = persistently(commit)
         self._chunks_by_this_pod += 1
-        self._reporter.committed(chunks=(len(self._pointed_chunks()), self.total_chunks))
+        self._reporter.committed(chunks=(len(self._pointed_chunks()), self.total_chunks()))
         faults.reach("chunk-committed", self._chunks_by_this_pod)
         return committed
 

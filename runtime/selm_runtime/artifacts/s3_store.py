@@ -6,11 +6,11 @@ import hashlib
 import logging
 import os
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,8 @@ class S3Store:
         self._where = Where(field, bucket, self._endpoint or "AWS")
         self._single_copy_bytes = single_copy_bytes
         self._conditions_implemented = True
+        self._making_client = threading.Lock()
+        self._made_client: Any = None
 
     @property
     def uri(self) -> str:
@@ -80,8 +82,15 @@ class S3Store:
     def uri_of(self, key: str) -> str:
         return f"{self.uri}/{key}"
 
-    @cached_property
+    @property
     def _client(self) -> Any:
+        """Made at first use, once for all threads."""
+        with self._making_client:
+            if self._made_client is None:
+                self._made_client = self._make_client()
+            return self._made_client
+
+    def _make_client(self) -> Any:
         session = boto3.session.Session()
         config = Config(
             retries={"mode": "adaptive", "total_max_attempts": MOST_ATTEMPTS},
