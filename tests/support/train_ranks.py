@@ -54,6 +54,8 @@ def train(
         ENV_CACHE_DIR: str(world.folder / "cache"),
         ENV_WRITER_ID: f"w{free_port()}-{config.attempt}",
         ENV_PHASE_CONFIG: config.model_dump_json(by_alias=True),
+        # The server of forks does not inherit sys.path in this Python: without it, its preload would find nothing.
+        "PYTHONPATH": str(Path(__file__).parents[1]),
         ENV_TERMINATION_LOG: str(Path(tempfile.mkdtemp(dir=world.folder)) / "termination"),
     }
     context = multiprocessing.get_context("forkserver")

@@ -126,15 +126,25 @@ class TrainWorld:
             open_store(config.artifacts), config, input_digest=input_digest, writer="test", reporter=reporter
         )
 
-    def run_pods(self, config: PhaseConfig, *, faults: str = "", wait: bool = True, **environment: str) -> list[Pod]:
-        """One process a node, as the operator's Job starts them."""
+    def run_pods(
+        self,
+        config: PhaseConfig,
+        *,
+        faults: str = "",
+        wait: bool = True,
+        only: tuple[int, ...] | None = None,
+        **environment: str,
+    ) -> list[Pod]:
+        """One process a node, as the operator's Job starts them; `only` those of some indexes."""
         port = free_port()
         training = config.training.model_copy(
             update={"rendezvous": RendezvousConfig(master_address="localhost", master_port=port)}
         )
         config = config.model_copy(update={"training": training})
         text = config.model_dump_json(by_alias=True)
-        pods = [Pod.start(self.folder, text, index, config, faults, environment) for index in range(training.nodes)]
+        pods = [
+            Pod.start(self.folder, text, index, config, faults, environment) for index in only or range(training.nodes)
+        ]
         if wait:
             for pod in pods:
                 pod.wait()

@@ -39,6 +39,7 @@ def deepspeed_config(training: TrainingConfig) -> dict[str, Any]:
         "bf16": {"enabled": bf16},
         "communication_data_type": "fp32",
         "steps_per_print": FAR,
+        "checkpoint": {"tag_validation": "Ignore"},  # each rank saves below a folder of its own
         "zero_optimization": {
             "stage": training.zero_stage,
             "overlap_comm": False,

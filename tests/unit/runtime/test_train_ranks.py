@@ -148,8 +148,8 @@ def test_the_loss_does_not_depend_on_ranks_and_micro_batches(world: TrainWorld, 
     assert expected is not None
     for ended in attempts[1:]:
         assert ended.manifest is not None
-        for name in ("loss", "lossLast", "exploredLogRatio"):
-            assert ended.manifest.metrics[name] == pytest.approx(expected.metrics[name], abs=2e-6), name
+        for name, tolerance in (("loss", 1e-6), ("lossLast", 1e-6), ("exploredLogRatio", 2e-5)):
+            assert ended.manifest.metrics[name] == pytest.approx(expected.metrics[name], abs=tolerance), name
 
 
 @pytest.mark.parametrize("stage", [2, 3])
