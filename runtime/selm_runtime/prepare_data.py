@@ -111,6 +111,7 @@ class HubDataset:
 
     def records(self, split: str, field: str) -> Iterator[dict[str, Any]]:
         import datasets
+        from datasets.data_files import EmptyDatasetError
 
         repository, commit = self._source.repository, self._source.commit
         with hub_errors(self._declared.uri, commit, "spec.data"):
@@ -122,7 +123,7 @@ class HubDataset:
                         f"{field}: found {split!r}, allowed at {self._declared.uri} are {', '.join(map(str, splits))}",
                     )
                 yield from datasets.load_dataset(repository, split=split, revision=commit, streaming=True)
-            except (datasets.exceptions.DatasetsError, ValueError) as error:
+            except (datasets.exceptions.DatasetsError, EmptyDatasetError, ValueError) as error:
                 raise InvalidInput(
                     "InvalidData", f"spec.data.uri: {self._declared.uri} cannot be read: {error}"
                 ) from error

@@ -153,12 +153,12 @@ def hub_repository(uri: str, kind: str, field: str) -> str:
 @contextmanager
 def hub_errors(uri: str, revision: str, field: str) -> Iterator[None]:
     """What the hub's client raises, in terms of the spec's fields."""
-    import httpx
-    from huggingface_hub.errors import (
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is there, not exported
         EntryNotFoundError,
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
+        HTTPError,  # of whichever HTTP client the hub's client is built on
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
@@ -189,7 +189,7 @@ def hub_errors(uri: str, revision: str, field: str) -> Iterator[None]:
         if status in (401, 403):
             raise InvalidInput("AccessDenied", f"{field}.uri: the hub refuses {uri} ({status})") from error
         raise TemporaryFailure("HubUnavailable", f"{field}.uri: the hub answers {status} for {uri}") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.HTTPError, ConnectionError, TimeoutError) as error:
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HTTPError, ConnectionError, TimeoutError) as error:
         raise TemporaryFailure("HubUnavailable", f"{field}.uri: the hub does not answer for {uri}: {error}") from error
     except EntryNotFoundError as error:
         raise InvalidInput("SourceNotFound", f"{field}.uri: {error}") from error

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -517,11 +518,9 @@ def test_other_hub_uris_are_refused(uri: str) -> None:
 
 
 def _hub_error(name: str, status: int) -> Exception:
-    import httpx
     from huggingface_hub import errors
 
-    response = httpx.Response(status, request=httpx.Request("GET", "https://hub"))
-    error: Exception = getattr(errors, name)("by the test", response=response)
+    error: Exception = getattr(errors, name)("by the test", response=MagicMock(status_code=status, headers={}))
     return error
 
 
