@@ -8,6 +8,7 @@ from typing import Annotated
 
 import jinja2
 import typer
+from rich import box
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -73,26 +74,40 @@ def show(report: object, console: Console) -> None:
         )
 
 
+SECONDS_COLUMNS = {
+    Phase.PREPARATION: "prep",
+    Phase.GENERATION: "gen",
+    Phase.SCORING: "score",
+    Phase.TRAINING: "train",
+    Phase.EVALUATION: "eval",
+}
+"""Short, so that the table fits into 80 columns."""
+
+
 def table(report: object) -> Table:
-    """Base and iterations: reward with its interval, preference accuracy, win rate, KL, seconds a phase."""
+    """Base and iterations: reward with its interval, win rate, preference accuracy, KL, seconds a phase."""
     from selm_cli.report_data import Report
 
     assert isinstance(report, Report)
     out = Table(
-        title=f"{report.run.namespace}/{report.run.name}: {report.wall_seconds:.0f} s in all", title_justify="left"
+        title=f"{report.run.namespace}/{report.run.name}: {report.wall_seconds:.0f} s in all; ◀ selected",
+        caption="win: win rate against the base; pref: preference accuracy; KL to the start; then seconds a phase",
+        title_justify="left",
+        caption_justify="left",
+        padding=(0, 1, 0, 0),
+        box=box.SIMPLE_HEAD,
     )
-    for name in ("", "reward ± 95 %", "win rate", "pref. accuracy", "KL", *(f"{p.value.lower()} s" for p in PHASES)):
-        out.add_column(name, justify="right" if name else "left")
+    for name in ("", "reward ± 95 %", "win", "pref", "KL", *SECONDS_COLUMNS.values()):
+        out.add_column(name, justify="right" if name else "left", no_wrap=True)
     for row in report.rows:
         m: Mapping[str, float] = row.metrics
-        mark = " ◀ selected" if row.iteration == report.best else ""
         out.add_row(
-            row.label + mark,
+            row.label + (" ◀" if row.iteration == report.best else ""),
             f"{m['meanReward']:.3f} ± {m.get('meanRewardCI95', 0.0):.3f}" if "meanReward" in m else "",
             _cell(m.get("winRateBase"), ".2f"),
             _cell(m.get("preferenceAccuracy"), ".2f"),
-            _cell(m.get("kl"), ".2f"),
-            *(_cell(row.seconds.get(phase), ".0f") for phase in PHASES),
+            _cell(m.get("kl"), ".1f"),
+            *(_cell(row.seconds.get(phase), ".0f") for phase in SECONDS_COLUMNS),
         )
     return out
 
@@ -109,8 +124,8 @@ def _cell(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _reward(value: float | None) -> str:
-    return "" if value is None else f"(reward {value:.2f})"
+def _reward(value: float) -> str:
+    return f"(reward {value:.2f})"
 
 
 def _escape(text: str) -> str:

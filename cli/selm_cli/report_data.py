@@ -6,6 +6,7 @@ import io
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -36,8 +37,8 @@ class Sample:
     prompt: str
     before: str
     after: str
-    reward_before: float | None
-    reward_after: float | None
+    reward_before: float
+    reward_after: float
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,14 @@ class RunArtifacts:
         data = self._store.get(f"{self.folder(iteration, phase)}/manifests/{digest.removeprefix('sha256:')}.json")
         return Manifest.model_validate_json(data)
 
-    def rows(self, iteration: int, phase: Phase, name: str) -> list[dict[str, object]]:
+    def rows(self, iteration: int, phase: Phase, name: str) -> list[dict[str, Any]]:
         """The rows of one table of a phase; empty where the phase has none of that name."""
         manifest = self.manifest(iteration, phase)
         entry = next((f for f in manifest.files if f.name == name), None) if manifest else None
         if entry is None:
             return []
         data = self._store.get(f"{self.folder(iteration, phase)}/{entry.path}")
-        rows: list[dict[str, object]] = pq.read_table(io.BytesIO(data)).to_pylist()
+        rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(data)).to_pylist()
         return rows
 
     def download(self, iteration: int, phase: Phase, prefix: str, into: Path) -> Path | None:
@@ -112,36 +113,35 @@ class RunArtifacts:
         return into if entries else None
 
 
+@dataclass(frozen=True)
+class Response:
+    """A policy's response to a held-out prompt, and its combined reward."""
+
+    text: str
+    reward: float
+
+
+def held_out(artifacts: RunArtifacts, iteration: int) -> dict[int, Response]:
+    """By row, what the evaluation of an iteration kept; empty where there is none."""
+    texts = artifacts.rows(iteration, Phase.EVALUATION, "responses.parquet")
+    rewards = {row["row"]: row["combined"] for row in artifacts.rows(iteration, Phase.EVALUATION, "rewards.parquet")}
+    return {row["row"]: Response(row["text"], rewards[row["row"]]) for row in texts}
+
+
 def samples(artifacts: RunArtifacts, best: int, count: int) -> tuple[Sample, ...]:
-    """The held-out prompts whose reward rose most in the middle of the field: typical gains, not the luckiest ones."""
-    before = {row["row"]: row for row in artifacts.rows(0, Phase.EVALUATION, "responses.parquet")}
-    after = {row["row"]: row for row in artifacts.rows(best, Phase.EVALUATION, "responses.parquet")}
+    """The held-out prompts whose gain lies in the middle of the field: typical ones, not the luckiest."""
+    before, after = held_out(artifacts, 0), held_out(artifacts, best)
     prompts = {row["row"]: row for row in artifacts.rows(0, Phase.PREPARATION, "rows/held-out.parquet")}
-    shared = sorted(set(before) & set(after) & set(prompts), key=str)
-    gains = sorted(shared, key=lambda row: _gain(before[row], after[row]))
-    middle = gains[max(0, len(gains) // 2 - count // 2) :][:count]
+    shared = sorted(set(before) & set(after) & set(prompts))
+    by_gain = sorted(shared, key=lambda row: after[row].reward - before[row].reward)
+    middle = by_gain[max(0, len(by_gain) // 2 - count // 2) :][:count]
     return tuple(
         Sample(
-            prompt=_last_user_turn(prompts[row]),
-            before=str(before[row]["text"]),
-            after=str(after[row]["text"]),
-            reward_before=_reward(before[row]),
-            reward_after=_reward(after[row]),
+            prompt=str(prompts[row]["prompt"][-1]["content"]),
+            before=before[row].text,
+            after=after[row].text,
+            reward_before=before[row].reward,
+            reward_after=after[row].reward,
         )
         for row in middle
     )
-
-
-def _reward(row: dict[str, object]) -> float | None:
-    value = row.get("score")
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _gain(before: dict[str, object], after: dict[str, object]) -> float:
-    return (_reward(after) or 0.0) - (_reward(before) or 0.0)
-
-
-def _last_user_turn(row: dict[str, object]) -> str:
-    messages = row["prompt"]
-    assert isinstance(messages, list)
-    return str(messages[-1]["content"])
