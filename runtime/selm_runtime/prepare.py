@@ -35,10 +35,9 @@ def run(ctx: PhaseContext) -> None:
     files, facts, rows = _cut(ctx, train, held_out)
     check_data(ctx.config, facts)
     ctx.reporter.event("stage", name="data", seconds=round(time.monotonic() - started, 3), rows=rows)
-    imports = [import_model(ctx, wanted) for wanted in sources]
-    model = read_config(imports[0].local, "spec.model")
-    check_model(ctx.config, model)
-    check_tokenizer(imports[0].local, model, trust_remote_code=ctx.config.model.trust_remote_code)
+    policy, *rewards = sources
+    imports = [import_model(ctx, policy, lambda local: check_policy(ctx.config, local))]
+    imports += [import_model(ctx, reward) for reward in rewards]
     ctx.reporter.event("stage", name="models", seconds=round(time.monotonic() - started, 3))
     adopted: list[FileEntry] = [entry for imported in imports for entry in imported.entries]
     scorers = {imported.prefix.split("/")[1]: dict(imported.facts) for imported in imports[1:]}
@@ -60,17 +59,24 @@ def run(ctx: PhaseContext) -> None:
         publish_import(ctx, imported, manifest)
 
 
+def check_policy(config: PhaseConfig, local: Path) -> None:
+    """The model's lengths and its tokenizer, by its small files."""
+    model = read_config(local, "spec.model")
+    check_model(config, model)
+    check_tokenizer(local, model, trust_remote_code=config.model.trust_remote_code)
+
+
 def probe(store: Store, key: str) -> None:
-    """Write, read and delete one object: a missing bucket or refused credentials are known before a GPU is paid for."""
+    """Write, read, list and delete one object: a missing bucket or refused rights are known before a GPU is paid for."""
     written = b"selm"
     store.put(key, written)
     try:
         read = store.get(key)
     except NotFound:
         read = b""
-    if read != written:
+    if read != written or not any(info.key == key for info in store.list(key)):
         raise TemporaryFailure(
-            STORE_UNAVAILABLE, f"spec.artifacts.uri: {store.uri_of(key)} was written, but reads back otherwise"
+            STORE_UNAVAILABLE, f"spec.artifacts.uri: {store.uri_of(key)} was written, but is not read back or listed"
         )
     store.delete([key])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -59,10 +59,10 @@ class Imported:
     """The small files (configuration, tokenizer), for checks."""
 
 
-def import_model(ctx: PhaseContext, wanted: Wanted) -> Imported:
+def import_model(ctx: PhaseContext, wanted: Wanted, check: Callable[[Path], None] | None = None) -> Imported:
     """Bring a model in, by copies within the store where an earlier run of the namespace imported the same.
 
-    Raises InvalidInput where the files are not a model of this role in Hugging Face layout with safetensors.
+    `check` is given the folder with the small files before any weights are fetched, and may refuse them. Raises InvalidInput where the files are not a model of this role in Hugging Face layout with safetensors.
     """
     source, prefix = wanted.source, wanted.prefix
     names = wanted_files(source.sizes(), wanted.field, source.uri, trust_remote_code=wanted.trust_remote_code)
@@ -74,8 +74,10 @@ def import_model(ctx: PhaseContext, wanted: Wanted) -> Imported:
     if entries is not None:
         ctx.reporter.event("import-reused", field=wanted.field, files=len(entries))
         _fetch_small(ctx, entries, prefix, local)
+        if check is not None:
+            check(local)
     else:
-        entries = _bring(ctx, wanted, names, local)
+        entries = _bring(ctx, wanted, names, local, check)
     content = content_digest(entry.model_copy(update={"name": entry.name.removeprefix(prefix)}) for entry in entries)
     facts = {
         "uri": source.uri,
@@ -176,7 +178,9 @@ def read_config(local: Path, field: str) -> dict[str, Any]:
     return config
 
 
-def _bring(ctx: PhaseContext, wanted: Wanted, names: list[str], local: Path) -> tuple[FileEntry, ...]:
+def _bring(
+    ctx: PhaseContext, wanted: Wanted, names: list[str], local: Path, check: Callable[[Path], None] | None
+) -> tuple[FileEntry, ...]:
     source, field = wanted.source, wanted.field
     sizes = source.sizes()
     total, done = sum(sizes[name] for name in names), 0
@@ -186,6 +190,8 @@ def _bring(ctx: PhaseContext, wanted: Wanted, names: list[str], local: Path) -> 
     check_config(read_config(local, field), field, wanted.role, trust_remote_code=wanted.trust_remote_code)
     if INDEX in small:
         check_index((local / INDEX).read_text(encoding="utf-8"), names, field)
+    if check is not None:
+        check(local)
     entries: list[FileEntry] = []
     for name in names:
         ctx.stop.check()
