@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -19,11 +20,12 @@ from selm_cli.run_state import PHASES, RunState
 from selm_runtime.contract import ArtifactsConfig, Phase
 
 SAMPLES_SHOWN = 2
+SVG_COLUMNS = 88
 SAMPLES_IN_HTML = 8
 
 
 def write(run: RunState, into: Path, console: Console, *, download_model: bool = True) -> None:
-    """Print the report of a run and write `report.html`, `report.png` and `model/` into a folder.
+    """Print the report of a run and write `report.html`, `report.png`, `report.svg` and `model/` into a folder.
 
     Raises:
         CliError: no iteration is evaluated yet, or the store does not answer.
@@ -54,6 +56,9 @@ def write(run: RunState, into: Path, console: Console, *, download_model: bool =
     page = into / "report.html"
     page.write_text(html(report, picture), encoding="utf-8")
     show(report, console)
+    recorder = Console(record=True, width=SVG_COLUMNS, file=io.StringIO())
+    show(report, recorder)
+    recorder.save_svg(str(into / "report.svg"), title=f"selm report {run.name}")
     console.print(f"plot    {picture}\nreport  {page}\nmodel   {model or report.model_uri}", highlight=False)
 
 
