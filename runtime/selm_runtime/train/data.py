@@ -11,33 +11,38 @@ from selm_runtime.contract import Phase, PhaseConfig
 from selm_runtime.data.rows import portion_rows
 from selm_runtime.data.tokens import encode_prompt, encode_response, load_tokenizer, truncate
 from selm_runtime.errors import InvalidInput
-from selm_runtime.train.pairs import Pair, Tokens
+from selm_runtime.train.pairs import Pair, Tokens, write_pairs
 
 PAIRS_FILE = "pairs.parquet"
 
 
 @dataclass(frozen=True)
-class PairSet:
-    """The iteration's pairs in row order, and how many lost tokens to `maxPromptLength` or `maxLength`."""
+class PairCounts:
+    """How many pairs an iteration has, and how many of them lost tokens to `maxPromptLength` or `maxLength`."""
 
-    pairs: tuple[Pair, ...]
+    pairs: int
     truncated: int
 
 
-def load_pairs(folder: PhaseFolder, model: Path) -> PairSet:
-    """The iteration's pairs as token ids, truncated; `model` is the folder with the policy's tokenizer.
+def bring_pairs(folder: PhaseFolder, model: Path, into: Path) -> PairCounts:
+    """Write the iteration's pairs to a file as token ids, truncated; `model` has the policy's tokenizer.
 
     Raises InvalidInput where the data has no pairs, or fewer than one optimizer step takes.
     """
     config = folder.config
+    truncated = 0
+
+    def cut(pairs: Iterator[Pair]) -> Iterator[Pair]:
+        nonlocal truncated
+        for pair in pairs:
+            short = _truncate(pair, config)
+            truncated += short != pair
+            yield short
+
     raw = _online(folder) if config.training.pairs == "Online" else _offline(folder, model)
-    pairs, truncated = [], 0
-    for pair in raw:
-        cut = _truncate(pair, config)
-        truncated += cut != pair
-        pairs.append(cut)
-    _require_a_batch(len(pairs), config)
-    return PairSet(tuple(sorted(pairs, key=lambda pair: pair.row)), truncated)
+    pairs = write_pairs(cut(raw), into)
+    _require_a_batch(pairs, config)
+    return PairCounts(pairs, truncated)
 
 
 def _online(folder: PhaseFolder) -> Iterator[Pair]:

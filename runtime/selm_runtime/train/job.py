@@ -43,6 +43,11 @@ class TrainJob(BaseModel):
         """Made by the entry once the pod is asked to go: reaches ranks that are still importing, too."""
         return self.scratch / "stop"
 
+    @property
+    def started_file(self) -> Path:
+        """Made by the node's ranks when they start: every node of the attempt is there then."""
+        return self.scratch / "started"
+
     def outcome_file(self, local_rank: int) -> Path:
         return self.scratch / f"outcome-{local_rank}.json"
 

@@ -19,9 +19,8 @@ from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.artifacts.upload import files_below, time_scale
 from selm_runtime.contract import ENV_COMPLETION_INDEX, ENV_PHASE_CONFIG, ExitCode, Phase, PhaseConfig
 from selm_runtime.errors import InvalidInput, PeerLost, PhaseFailure, TemporaryFailure
-from selm_runtime.train.data import load_pairs
+from selm_runtime.train.data import bring_pairs
 from selm_runtime.train.job import ENV_JOB, Outcome, TrainJob
-from selm_runtime.train.pairs import write_pairs
 
 if TYPE_CHECKING:
     from selm_runtime.phase import PhaseContext
@@ -68,10 +67,9 @@ def prepare(ctx: PhaseContext) -> tuple[TrainJob, int]:
     # Equal weights are one model, whatever the setting is called: no second forward pass, and the anchor holds.
     same = policy.content_under("model/") == reference.content_under("model/")
     policy_folder = ctx.cache.model(policy)
-    found = load_pairs(ctx.folder, policy_folder)
-    ctx.stop.check()
     pairs = ctx.scratch / "pairs.parquet"
-    write_pairs(found.pairs, pairs)
+    found = bring_pairs(ctx.folder, policy_folder, pairs)
+    ctx.stop.check()
     address, port = rendezvous_of(config)
     job = TrainJob(
         policy=policy_folder,
@@ -106,11 +104,14 @@ def rendezvous_of(config: PhaseConfig) -> tuple[str, int]:
 def run_ranks(ctx: PhaseContext, job: TrainJob, agent: subprocess.Popen[bytes]) -> list[Outcome]:
     """Wait for this node's ranks; their outcomes, by local rank.
 
-    SIGTERM reaches the ranks as a file, which they look at together at each step boundary.
+    SIGTERM reaches the ranks as a file, which they look at together at each step boundary. While the nodes still wait
+    for each other there is nobody to agree with: then the pod just goes.
     """
     while agent.poll() is None:
         if ctx.stop.requested:
             job.stop_file.touch()
+            if not job.started_file.exists():
+                ctx.stop.check()
         time.sleep(POLL_SECONDS)
     outcomes = [outcome_of(job, rank) for rank in range(ctx.config.training.ranks_per_node)]
     raise_for(agent.returncode, outcomes)
@@ -155,6 +156,7 @@ def raise_for(code: int, outcomes: Sequence[Outcome | None]) -> None:
 def _agent(ctx: PhaseContext, job_file: Path) -> Iterator[subprocess.Popen[bytes]]:
     """torchrun's agent as a process that does not outlive this block; its ranks end with it."""
     environment = {
+        "THP_MEM_ALLOC_ENABLE": "1",  # torch takes huge pages for large tensors: a fraction of the page faults
         **os.environ,
         ENV_JOB: str(job_file),
         ENV_PHASE_CONFIG: ctx.config.model_dump_json(by_alias=True),

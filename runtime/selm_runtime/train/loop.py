@@ -23,8 +23,8 @@ from selm_runtime.train.job import Outcome, TrainJob
 from selm_runtime.train.lr import learning_rate
 from selm_runtime.train.objectives import OBJECTIVES
 from selm_runtime.train.packing import pack
-from selm_runtime.train.pairs import Pair, read_pairs
-from selm_runtime.train.ranks import Ranks
+from selm_runtime.train.pairs import Pair, PairTable
+from selm_runtime.train.ranks import PATIENT, PROMPT, Ranks
 from selm_runtime.train.reference import ReferenceTable
 
 
@@ -54,7 +54,7 @@ def train(here: Surroundings) -> Outcome:
     checkpoint committed.
     """
     config, ranks, training = here.config, here.ranks, here.config.training
-    pairs = read_pairs(here.job.pairs, explored=_explores(config))
+    pairs = PairTable(here.job.pairs, explored=_explores(config))
     schedule = batches.schedule(
         sorted(pairs),
         batch_size=training.batch_size,
@@ -88,6 +88,7 @@ def train(here: Surroundings) -> Outcome:
     )
     with _stage(here, "initialize"):
         engine = Engine(policy.to(ranks.device), training)
+    model.check_packing(engine.module, ranks.device)
 
     if restored is None:
         table = table or _reference(here, engine.module, pairs, schedule.rows)
@@ -104,7 +105,7 @@ def train(here: Surroundings) -> Outcome:
         progress = Progress(step + 1, progress.reference, [*progress.history, step_metrics])
         metrics.require_finite(step, step_metrics)
         if step == first:
-            ranks.expect_prompt_peers()
+            ranks.expect(PROMPT)
         faults.reach("step-done", step + 1)
         _report(here, progress, len(plans), first, started)
 
@@ -113,15 +114,17 @@ def train(here: Surroundings) -> Outcome:
         if due and not stop:
             checkpointer.begin(engine, progress)
         if stop:
-            _leave(checkpointer, engine, progress)
+            _leave(here, checkpointer, engine, progress)
 
     def between() -> None:
         if ranks.most([here.stop.requested])[0]:
-            _leave(checkpointer, engine, progress)
+            _leave(here, checkpointer, engine, progress)
 
     between()
+    ranks.expect(PATIENT)
     with _stage(here, "export"):
         export(engine, here.job.policy, here.job.model, ranks, between)
+    checkpointer.settle(wait=True)  # an upload that ended after the phase's commit would leave its files for ever
     return Outcome(
         exit_code=0,
         metrics=metrics.summary(progress.history),
@@ -201,7 +204,9 @@ def _reference_of_another_model(here: Surroundings, pairs: Mapping[int, Pair], r
         max_length=training.max_length,
         trust_remote_code=here.config.model.trust_remote_code,
     )
-    return _reference(here, initial.to(here.ranks.device).eval(), pairs, rows)
+    module = initial.to(here.ranks.device).eval()
+    model.check_packing(module, here.ranks.device)
+    return _reference(here, module, pairs, rows)
 
 
 def _objective_in_force(config: PhaseConfig) -> ObjectiveConfig:
@@ -215,8 +220,9 @@ def _explores(config: PhaseConfig) -> bool:
     return OBJECTIVES[objective.type].needs_explored(objective)
 
 
-def _leave(checkpointer: Checkpointer, engine: Engine, progress: Progress) -> None:
+def _leave(here: Surroundings, checkpointer: Checkpointer, engine: Engine, progress: Progress) -> None:
     """Commit what there is and end, on all ranks alike."""
+    here.ranks.expect(PATIENT)
     checkpointer.begin(engine, progress)
     checkpointer.settle(wait=True)
     raise TemporaryFailure(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from selm_runtime.errors import InvalidInput
@@ -24,21 +25,22 @@ REPORTED = (
 
 
 class StepMean:
-    """Sums per-pair metrics over micro-batches and ranks."""
+    """Sums per-pair metrics over micro-batches, on the device, and over ranks: one transfer a step."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
+        self._names: list[str] = []
+        self._sums: Tensor | None = None
 
     def add(self, metrics: Mapping[str, Tensor]) -> None:
-        """Per-pair values [pairs] of one micro-batch."""
-        for name, values in metrics.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(values.double().sum())
+        """Per-pair values [pairs] of one micro-batch; the names are the same in each."""
+        self._names = sorted(metrics)
+        sums = torch.stack([metrics[name].double().sum() for name in self._names])
+        self._sums = sums if self._sums is None else self._sums + sums
 
     def over(self, pairs: int, ranks: Ranks) -> dict[str, float]:
         """The means over all ranks' pairs of the step; every rank calls it and gets the same."""
-        names = sorted(self._sums)
-        totals = ranks.total([self._sums[name] for name in names])
-        return {name: total / pairs for name, total in zip(names, totals, strict=True)}
+        totals = ranks.total([] if self._sums is None else self._sums.tolist())
+        return {name: total / pairs for name, total in zip(self._names, totals, strict=True)}
 
 
 def require_finite(step: int, metrics: Mapping[str, float]) -> None:

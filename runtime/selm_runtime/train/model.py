@@ -15,11 +15,14 @@ from selm_runtime.errors import InvalidInput
 from selm_runtime.train import attention
 from selm_runtime.train.attention import PackedLayout
 from selm_runtime.train.logprobs import TiledHead, sum_by_response
-from selm_runtime.train.packing import PackedBatch
+from selm_runtime.train.packing import PackedBatch, pack
+from selm_runtime.train.pairs import Pair
 
 log = logging.getLogger(__name__)
 
 CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
+PACKING_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.5}
+"""Nats over a few tokens: far above rounding, far below what a token too many in sight does."""
 LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 """Config fields of models whose logits are more than a linear map of the hidden state."""
 
@@ -99,12 +102,15 @@ def load(path: Path, *, dtype: torch.dtype, max_length: int, trust_remote_code: 
         raise InvalidInput(
             "UnsupportedModel", f"spec.model: the output head is {type(head).__name__}; training needs a linear one"
         )
+    if model.base_model is model:
+        raise InvalidInput("UnsupportedModel", f"spec.model: {config.model_type} has no decoder apart from its head")
     model.set_output_embeddings(TiledHead(head))
     return ResponseLogProbs(model)
 
 
 def check_architecture(config: Any, max_length: int) -> None:
     """Refuse what packing or the tiled head would silently compute differently. Raises InvalidInput."""
+    config = config.get_text_config()
     kind = config.model_type
     for field in LOGIT_TRANSFORMS:
         if getattr(config, field, None) not in (None, 1.0):
@@ -131,12 +137,37 @@ def check_architecture(config: Any, max_length: int) -> None:
             setattr(config, name, 0.0)
 
 
+def check_packing(module: nn.Module, device: torch.device) -> None:
+    """Run two packed pairs and each of their responses alone; raise InvalidInput (`UnsupportedModel`) if they differ.
+
+    A layer that mixes neighbouring tokens other than by the attention that we replace (convolution, state space, an
+    implementation of its own) would let responses see each other, and train on nonsense without a word. A forward pass
+    of some ten tokens, the same on every rank.
+    """
+    pairs = [Pair(0, (3, 5, 7), (4, 6), (8, 9, 10)), Pair(1, (11, 3), (5, 5, 6, 4), (7,))]
+    with torch.no_grad():
+        packed = module(pack(pairs, explored=False).to(device))
+        alone = [
+            module(pack([Pair(pair.row, pair.prompt, response, response)], explored=False).to(device))
+            for pair in pairs
+            for response in pair.responses
+        ]
+    difference = float((packed - torch.cat(alone)).abs().max())
+    allowed = PACKING_TOLERANCE[next(module.parameters()).dtype]
+    if not difference <= allowed:
+        raise InvalidInput(
+            "UnsupportedModel",
+            f"spec.model: its layers see across packed sequences (log-probs differ by {difference:.3g} nats, allowed "
+            f"are {allowed:g}); training needs a decoder whose tokens mix by attention alone",
+        )
+
+
 def enable_checkpointing_if_needed(model: ResponseLogProbs, tokens: int, budget: int) -> bool:
     """Recompute activations in the backward pass where those of `tokens` tokens would not fit into `budget` bytes.
 
     Costs a third more time and changes no result. Returns whether it is on.
     """
-    needed = tokens * activation_bytes_per_token(model.causal_lm.config, _width(model))
+    needed = tokens * activation_bytes_per_token(model.causal_lm.config.get_text_config(), _width(model))
     if needed <= budget:
         return False
     log.info("activations would take %.1f GB of %.1f GB: recomputing them", needed / 1e9, budget / 1e9)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 Tokens = tuple[int, ...]
+BATCH_ROWS = 1024
 
 PAIR_TOKENS = pa.schema(
     [
@@ -50,26 +52,43 @@ class Pair:
         return replace(self, explored=None)
 
 
-def write_pairs(pairs: Iterable[Pair], path: Path) -> None:
-    """Write the pairs for the ranks of this pod, in the order given."""
-    columns: dict[str, list[object]] = {name: [] for name in PAIR_TOKENS.names}
-    for pair in pairs:
-        for name, values in columns.items():
-            values.append(getattr(pair, name))
-    pq.write_table(pa.table(columns, schema=PAIR_TOKENS), path)
+def write_pairs(pairs: Iterable[Pair], path: Path) -> int:
+    """Write the pairs for the ranks of this pod, in the order given and in bounded memory; returns how many."""
+    count = 0
+    remaining = iter(pairs)
+    with pq.ParquetWriter(path, PAIR_TOKENS) as writer:
+        while batch := list(islice(remaining, BATCH_ROWS)):
+            columns = {name: [getattr(pair, name) for pair in batch] for name in PAIR_TOKENS.names}
+            writer.write_table(pa.table(columns, schema=PAIR_TOKENS))
+            count += len(batch)
+    return count
 
 
-def read_pairs(path: Path, *, explored: bool) -> dict[int, Pair]:
-    """The pairs by row id, in the file's order; without the explored response where the objective has no use for it."""
-    table = pq.read_table(path, schema=PAIR_TOKENS)
-    pairs: dict[int, Pair] = {}
-    for record in table.to_pylist():
-        ids: Sequence[int] | None = record["explored"] if explored else None
-        pairs[record["row"]] = Pair(
-            row=record["row"],
-            prompt=tuple(record["prompt"]),
-            chosen=tuple(record["chosen"]),
-            rejected=tuple(record["rejected"]),
-            explored=None if ids is None else tuple(ids),
-        )
-    return pairs
+class PairTable(Mapping[int, Pair]):
+    """The pairs of a file by row id, in its order. Held as a table, four bytes a token; a Pair is made when asked for.
+
+    Without the explored response where the objective has no use for it (`explored` false).
+    """
+
+    def __init__(self, path: Path, *, explored: bool) -> None:
+        self._table = pq.read_table(path, schema=PAIR_TOKENS).combine_chunks()
+        self._explored = explored
+        self._places = {row: place for place, row in enumerate(self._table.column("row").to_pylist())}
+
+    def __getitem__(self, row: int) -> Pair:
+        place = self._places[row]
+        explored = self._tokens("explored", place) if self._explored else None
+        prompt, chosen, rejected = (self._tokens(name, place) for name in ("prompt", "chosen", "rejected"))
+        if prompt is None or chosen is None or rejected is None:
+            raise ValueError(f"row {row} lacks its prompt or a response")
+        return Pair(row, prompt, chosen, rejected, explored)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def _tokens(self, name: str, place: int) -> Tokens | None:
+        ids = self._table.column(name)[place].as_py()
+        return None if ids is None else tuple(ids)

@@ -16,10 +16,12 @@ from selm_runtime.errors import PeerLost
 
 T = TypeVar("T")
 
-UNTIL_FIRST_STEP = timedelta(minutes=60)
-"""Loading, the reference pass and compilation differ between ranks by much."""
-AFTER_FIRST_STEP = timedelta(minutes=5)
-"""Every rank does the same work from here on: who is this late is gone."""
+TO_MEET = timedelta(minutes=10)
+"""All nodes have met already when ranks start: who is this late is gone."""
+PATIENT = timedelta(minutes=30)
+"""Until the first step is done, and while files are written: ranks differ by much in what they wait for."""
+PROMPT = timedelta(minutes=5)
+"""Between steps every rank does the same work: who is this late is gone."""
 
 _LOSS_SIGNS = (
     "gloo/",
@@ -78,11 +80,10 @@ class Ranks:
         """Return on each rank once all have come here."""
         dist.barrier(group=self.control)
 
-    def expect_prompt_peers(self) -> None:
-        """Shorten the time-outs of collectives: called once the first step is done on all ranks."""
+    def expect(self, patience: timedelta) -> None:
+        """Set how long collectives wait for the others, from here on; to be called by all ranks alike."""
         self.barrier()
-        for group in (None, self.control):
-            dist.distributed_c10d._set_pg_timeout(AFTER_FIRST_STEP, group)
+        _set_timeout(patience, self.control)
 
     def _reduce(self, values: Sequence[float], operation: Any) -> list[float]:
         tensor = torch.tensor(list(values), dtype=torch.float64)
@@ -91,22 +92,29 @@ class Ranks:
         return result
 
 
-def join(timeout: timedelta = UNTIL_FIRST_STEP) -> Ranks:
+def join() -> Ranks:
     """Meet the other ranks at the address that torchrun put into the environment. Raises PeerLost on time-out."""
     local_rank = int(os.environ["LOCAL_RANK"])
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=timeout)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TO_MEET)
+    control = dist.new_group(backend="gloo", timeout=TO_MEET)
+    _set_timeout(PATIENT, control)
     return Ranks(
         rank=dist.get_rank(),
         size=dist.get_world_size(),
         local_rank=local_rank,
         local_size=int(os.environ["LOCAL_WORLD_SIZE"]),
         device=device,
-        control=dist.new_group(backend="gloo", timeout=timeout),
+        control=control,
     )
+
+
+def _set_timeout(patience: timedelta, control: dist.ProcessGroup) -> None:
+    for group in (None, control):
+        dist.distributed_c10d._set_pg_timeout(patience, group)
 
 
 @contextmanager

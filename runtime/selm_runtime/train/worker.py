@@ -49,6 +49,7 @@ def run_rank(job: TrainJob, config: PhaseConfig) -> None:
     Ends the process with the outcome's exit code where that is not 0.
     """
     die_with_parent()
+    job.started_file.touch()
     _quiet_libraries()
     try:
         with ranks.loss_of_peers():

@@ -13,10 +13,10 @@ from selm_runtime.contract import PhaseConfig, PhaseError
 from selm_runtime.errors import InvalidInput, PeerLost, TemporaryFailure
 from selm_runtime.phase import PhaseContext, StopFlag
 from selm_runtime.train.agent import RANK_FAILED, exit_code_of
-from selm_runtime.train.data import load_pairs
+from selm_runtime.train.data import PairCounts, bring_pairs
 from selm_runtime.train.job import Outcome
 from selm_runtime.train.launch import await_name, raise_for, rendezvous_of
-from selm_runtime.train.pairs import Pair, read_pairs, write_pairs
+from selm_runtime.train.pairs import Pair, PairTable, write_pairs
 from support.train_world import TrainWorld
 
 DONE = Outcome(exit_code=0)
@@ -99,18 +99,22 @@ def test_a_pod_that_is_asked_to_go_while_it_waits_for_the_name_goes() -> None:
         await_name(context(stop), job("nowhere.invalid"))
 
 
-def load(world: TrainWorld, config: PhaseConfig) -> list[Pair]:
-    return list(load_pairs(world.phase_folder(config), world.folder / "base").pairs)
+def load(world: TrainWorld, config: PhaseConfig, into: Path) -> tuple[list[Pair], PairCounts]:
+    file = into / f"{config.training.max_length}.parquet"
+    counts = bring_pairs(world.phase_folder(config), world.folder / "base", file)
+    return list(PairTable(file, explored=True).values()), counts
 
 
-def test_online_pairs_come_from_all_of_scorings_chunks_in_row_order(world: TrainWorld) -> None:
-    pairs = load(world, world.config())
+def test_online_pairs_come_from_all_of_scorings_chunks_in_row_order(world: TrainWorld, tmp_path: Path) -> None:
+    pairs, _ = load(world, world.config(), tmp_path)
     assert [pair.row for pair in pairs] == list(range(18))
     assert all(pair.explored is not None for pair in pairs)
 
 
-def test_offline_pairs_are_the_portions_own_with_one_bos_one_eos_and_nothing_explored(world: TrainWorld) -> None:
-    pairs = load(world, world.config(pairs="Offline"))
+def test_offline_pairs_are_the_portions_own_with_one_bos_one_eos_and_nothing_explored(
+    world: TrainWorld, tmp_path: Path
+) -> None:
+    pairs, _ = load(world, world.config(pairs="Offline"), tmp_path)
     assert len(pairs) == 18
     for pair in pairs:
         assert pair.explored is None
@@ -119,23 +123,26 @@ def test_offline_pairs_are_the_portions_own_with_one_bos_one_eos_and_nothing_exp
         assert all(response[-1] == 2 and response.count(2) == 1 for response in (pair.chosen, pair.rejected))
 
 
-def test_every_sequence_the_explored_one_too_is_cut_to_the_configured_lengths(world: TrainWorld) -> None:
-    config = world.config(maxPromptLength=5, maxLength=9)
-    for pair, whole in zip(load(world, config), load(world, world.config()), strict=True):
-        assert pair.prompt == whole.prompt[-5:]
+def test_every_sequence_the_explored_one_too_is_cut_to_the_configured_lengths(
+    world: TrainWorld, tmp_path: Path
+) -> None:
+    short, counts = load(world, world.config(maxPromptLength=5, maxLength=9), tmp_path)
+    whole, uncut = load(world, world.config(), tmp_path)
+    for pair, full in zip(short, whole, strict=True):
+        assert pair.prompt == full.prompt[-5:]
         for name in ("chosen", "rejected", "explored"):
-            cut, full = getattr(pair, name), getattr(whole, name)
-            assert cut == full[: 9 - len(pair.prompt)]
-    assert load_pairs(world.phase_folder(config), world.folder / "base").truncated > 0
+            assert getattr(pair, name) == getattr(full, name)[: 9 - len(pair.prompt)]
+    assert uncut.truncated == 0
+    assert counts.truncated == sum(pair != full for pair, full in zip(short, whole, strict=True)) > 0
 
 
-def test_fewer_pairs_than_one_batch_are_refused_and_never_zero_steps(world: TrainWorld) -> None:
+def test_fewer_pairs_than_one_batch_are_refused_and_never_zero_steps(world: TrainWorld, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"batchSize: 20 .* 18"):
-        load(world, world.config(batchSize=20))
+        load(world, world.config(batchSize=20), tmp_path)
 
 
 def test_pairs_pass_through_their_file_unchanged(tmp_path: Path) -> None:
     pairs = [Pair(5, (1, 2), (3,), (4,), (9,)), Pair(2, (1,), (3,), (4, 5))]
-    write_pairs(pairs, tmp_path / "p.parquet")
-    assert list(read_pairs(tmp_path / "p.parquet", explored=True).values()) == pairs
-    assert read_pairs(tmp_path / "p.parquet", explored=False)[5].explored is None
+    assert write_pairs(pairs, tmp_path / "p.parquet") == 2
+    assert list(PairTable(tmp_path / "p.parquet", explored=True).values()) == pairs
+    assert PairTable(tmp_path / "p.parquet", explored=False)[5].explored is None

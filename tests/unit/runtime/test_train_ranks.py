@@ -11,9 +11,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selm_runtime.contract import PhaseConfig
 from selm_runtime.train.batches import schedule
-from selm_runtime.train.data import load_pairs
+from selm_runtime.train.data import bring_pairs
 from selm_runtime.train.lr import learning_rate
-from selm_runtime.train.pairs import Pair
+from selm_runtime.train.pairs import Pair, PairTable
 from support.train_ranks import Ended, train
 from support.train_world import TrainWorld
 
@@ -40,7 +40,9 @@ def plain_sum(model: torch.nn.Module, pair: Pair, response: tuple[int, ...]) -> 
 def plain_training(world: TrainWorld, config: PhaseConfig, policy_at: Path, reference_at: Path) -> torch.nn.Module:
     """Eq. 4.2 on plain transformers and torch.optim, one sequence at a time: shares only order and rate with ours."""
     training, objective = config.training, config.training.objective
-    pairs = {pair.row: pair for pair in load_pairs(world.phase_folder(config), world.folder / "base").pairs}
+    file = world.folder / "plain.parquet"
+    bring_pairs(world.phase_folder(config), world.folder / "base", file)
+    pairs = PairTable(file, explored=True)
     policy = AutoModelForCausalLM.from_pretrained(policy_at, dtype=torch.float32)
     reference = AutoModelForCausalLM.from_pretrained(reference_at, dtype=torch.float32)
     optimizer = torch.optim.AdamW(policy.parameters(), weight_decay=0.0)
