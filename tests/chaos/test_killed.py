@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import json
 from collections import Counter
-from pathlib import Path
 
+import psutil
 import pytest
 
 from support.e2e_runs import make_run, with_fault
@@ -75,11 +74,12 @@ def test_a_killed_rank_resumes_to_the_same_weights(
 def test_a_killed_operator_goes_on_where_it_stopped(lab: Lab, inputs: dict[str, str]) -> None:
     if lab.embedded_state is None:
         pytest.skip("the operator of another cluster is not ours to kill")
-    pid_file = Path(lab.embedded_state) / "run" / "operator.pid"
+    daemon = json.loads((lab.embedded_state / "run" / "operator.json").read_text())
     lab.apply(make_run("killed-operator", inputs, training={"learningRate": 3.0e-4}))
     lab.in_phase("killed-operator", 1, "Training")
-    os.kill(int(pid_file.read_text().split()[0]), signal.SIGKILL)
-    lab.until("the operator is gone", lambda: not Path(f"/proc/{pid_file.read_text().split()[0]}/exe").exists(), 20)
+    operator = psutil.Process(daemon["pid"])
+    operator.kill()
+    operator.wait(20)
     lab.restart_operator()
     run = lab.succeeded("killed-operator")
     jobs = lab.items("jobs", "-l", f"selm.dev/run-uid={run['metadata']['uid']}")
