@@ -77,7 +77,7 @@ def test_a_killed_operator_goes_on_where_it_stopped(lab: Lab, inputs: dict[str, 
     daemon = json.loads((lab.embedded_state / "run" / "operator.json").read_text())
     lab.apply(make_run("killed-operator", inputs, training={"learningRate": 3.0e-4}))
     lab.in_phase("killed-operator", 1, "Training")
-    operator = psutil.Process(daemon["pid"])
+    operator = psutil.Process(daemon["process"]["pid"])
     operator.kill()
     operator.wait(20)
     lab.restart_operator()
