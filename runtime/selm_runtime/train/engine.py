@@ -74,6 +74,7 @@ def optimizer_of(model: nn.Module, training: TrainingConfig) -> torch.optim.Opti
         lr=training.learning_rate,
         betas=(settings.beta1, settings.beta2),
         eps=settings.epsilon,
+        fused=True,  # one pass over memory instead of a dozen
     )
 
 

@@ -154,7 +154,7 @@ def test_the_loss_does_not_depend_on_ranks_and_micro_batches(world: TrainWorld, 
             assert ended.manifest.metrics[name] == pytest.approx(expected.metrics[name], abs=tolerance), name
 
 
-@pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize("stage", [pytest.param(2, marks=pytest.mark.long), 3])
 def test_a_training_that_is_asked_to_go_resumes_to_the_same_weights(
     stage: int, world: TrainWorld, undisturbed: dict[int, Ended]
 ) -> None:
@@ -172,7 +172,7 @@ def test_a_training_that_is_asked_to_go_resumes_to_the_same_weights(
     assert world.stored(config, "checkpoints/") == []
 
 
-@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("step", [1, pytest.param(3, marks=pytest.mark.long)])
 def test_when_a_rank_is_killed_none_finishes_alone_and_the_next_attempt_ends_with_the_same_weights(
     step: int, world: TrainWorld, undisturbed: dict[int, Ended]
 ) -> None:
@@ -194,6 +194,7 @@ def test_a_request_to_go_during_the_reference_pass_is_obeyed_there(world: TrainW
     assert world.stored(world.config("early"), "checkpoints/") == []
 
 
+@pytest.mark.long
 def test_another_zero_stage_begins_anew_and_is_not_confused_by_the_old_checkpoints(
     world: TrainWorld, undisturbed: dict[int, Ended]
 ) -> None:
@@ -212,7 +213,7 @@ def test_the_initial_reference_is_the_base_and_the_policy_the_last_iterations(
     assert_same_update(trained, plain_training(world, config, start, base), start)
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize("stage", [2, *(pytest.param(stage, marks=pytest.mark.long) for stage in (0, 1, 3))])
 def test_bf16_trains_from_the_anchor_and_exports_bf16(stage: int, world: TrainWorld, tmp_path: Path) -> None:
     config = world.config(f"bf16-{stage}", precision="BFloat16", zeroStage=stage)
     ended = train(world, config)
