@@ -286,5 +286,5 @@ class TerminationMessage(ContractModel):
     checkpoint_step: int | None = None  # Training: the newest committed checkpoint
     metrics: dict[str, float] = {}  # at most 16
     best_iteration: int | None = None  # Evaluation
-    model_uri: str | None = Field(default=None, alias="modelURI")  # Evaluation: the best iteration's model, as retention left it
+    model_uri: str | None = Field(default=None, alias="modelURI")  # Evaluation: the best model that retention leaves
     error: PhaseError | None = None
