@@ -80,7 +80,20 @@ def test_a_killed_operator_goes_on_where_it_stopped(lab: Lab, inputs: dict[str, 
     operator = psutil.Process(daemon["process"]["pid"])
     operator.kill()
     operator.wait(20)
-    lab.restart_operator()
+    lab.start_cluster()
     run = lab.succeeded("killed-operator")
     jobs = lab.items("jobs", "-l", f"selm.dev/run-uid={run['metadata']['uid']}")
     assert len(jobs) == len({job["metadata"]["name"].rsplit("-a", 1)[0] for job in jobs}), "a phase was started twice"
+
+
+def test_a_run_goes_on_after_cluster_and_store_were_stopped(lab: Lab, inputs: dict[str, str]) -> None:
+    if lab.embedded_state is None:
+        pytest.skip("another cluster is not ours to stop")
+    lab.apply(make_run("stopped", inputs, training={"learningRate": 4.0e-4}))
+    lab.in_phase("stopped", 1, "Training")
+    before = lab.manifest(lab.run("stopped"), 1, "Generation")
+    lab.stop_cluster()
+    lab.start_cluster()
+    ended = lab.succeeded("stopped")
+    assert lab.manifest(ended, 1, "Generation") == before
+    assert "countedFailures" not in ended["status"]["current"] or ended["status"]["current"]["countedFailures"] == 0

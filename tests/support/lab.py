@@ -96,9 +96,13 @@ class Lab:
             records += [json.loads(line) for line in text.splitlines() if line.startswith('{"selm"')]
         return records
 
-    def restart_operator(self) -> None:
+    def start_cluster(self) -> None:
         """`selm local up`, which starts the daemons that are not running."""
         subprocess.run([BIN / "selm", "local", "up"], env={**os.environ, **self.environment}, check=True, timeout=120)
+
+    def stop_cluster(self) -> None:
+        """`selm local down`: daemons and pods end, the state stays."""
+        subprocess.run([BIN / "selm", "local", "down"], env={**os.environ, **self.environment}, check=True, timeout=120)
 
     # --- waiting ---------------------------------------------------------------------------------------------
 
