@@ -11,7 +11,7 @@ import pytest
 from support.e2e_runs import make_run, with_fault
 from support.lab import Json, Lab, phase_status
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 UNCLIPPED = {"maxGradNorm": 1.0e5}
 

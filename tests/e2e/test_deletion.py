@@ -10,7 +10,7 @@ import pytest
 from support.e2e_runs import make_run
 from support.lab import Lab, artifact_prefix
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 # Each run differs from the others just where it must, so that the phases before are found by their input digest.
 CASES: list[tuple[str, int, dict[str, Any]]] = [

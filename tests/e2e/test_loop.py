@@ -10,7 +10,7 @@ import pytest
 from support.e2e_runs import make_run
 from support.lab import Json, Lab, condition, phase_status
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 ITERATIONS = 3
 ONLINE = ("Generation", "Scoring", "Training", "Evaluation")
