@@ -141,6 +141,7 @@ def _evaluation(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
         "heldOut": _file(manifests, HELD_OUT),
         "model": _model(manifests, _policy(config.iteration)),
         "base": _model(manifests, _policy(0)),
+        "reference": config.training.reference,  # the explored log-ratio is taken against it
         "pairs": scoring.content_digest if scoring is not None else None,
         "earlier": [_outcome(manifests[Phase.EVALUATION, earlier]) for earlier in range(config.iteration)],
         "sampling": _sampling(config),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 from selm_runtime.artifacts.manifest import FileEntry
 from selm_runtime.artifacts.store import NotFound, Store
 from selm_runtime.contract import PhaseConfig
-from selm_runtime.data.rows import copy_rows, held_out_rows, portion_ranges
+from selm_runtime.data.rows import common_columns, copy_rows, held_out_rows, portion_ranges
 from selm_runtime.errors import STORE_UNAVAILABLE, InvalidInput, TemporaryFailure
 from selm_runtime.inputs import HELD_OUT
 from selm_runtime.phase import PhaseContext
@@ -17,6 +18,8 @@ from selm_runtime.prepare_data import Dataset, SplitRows, read_split, resolve_da
 from selm_runtime.prepare_models import Wanted, import_model, publish_import, read_config
 from selm_runtime.prepare_sources import resolve_model
 from selm_runtime.prepare_tokenizer import check_tokenizer
+from selm_runtime.score.reward_model import check_labels
+from selm_runtime.score.scorers import check_scoring
 
 
 def run(ctx: PhaseContext) -> None:
@@ -34,10 +37,11 @@ def run(ctx: PhaseContext) -> None:
     data = dataset.facts()
     files, facts, rows = _cut(ctx, train, held_out)
     check_data(ctx.config, facts)
+    check_scoring(ctx.config.scoring, common_columns(files.values()))
     ctx.reporter.event("stage", name="data", seconds=round(time.monotonic() - started, 3), rows=rows)
     policy, *rewards = sources
     imports = [import_model(ctx, policy, lambda local: check_policy(ctx.config, local))]
-    imports += [import_model(ctx, reward) for reward in rewards]
+    imports += [import_model(ctx, reward, partial(check_labels, field=f"{reward.field}.uri")) for reward in rewards]
     ctx.reporter.event("stage", name="models", seconds=round(time.monotonic() - started, 3))
     adopted: list[FileEntry] = [entry for imported in imports for entry in imported.entries]
     scorers = {imported.prefix.split("/")[1]: dict(imported.facts) for imported in imports[1:]}

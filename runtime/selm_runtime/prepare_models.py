@@ -62,7 +62,8 @@ class Imported:
 def import_model(ctx: PhaseContext, wanted: Wanted, check: Callable[[Path], None] | None = None) -> Imported:
     """Bring a model in, by copies within the store where an earlier run of the namespace imported the same.
 
-    `check` is given the folder with the small files before any weights are fetched, and may refuse them. Raises InvalidInput where the files are not a model of this role in Hugging Face layout with safetensors.
+    `check` is given the folder with the small files before any weights are fetched, and may refuse them. Raises
+    InvalidInput where the files are not a model of this role in Hugging Face layout with safetensors.
     """
     source, prefix = wanted.source, wanted.prefix
     names = wanted_files(source.sizes(), wanted.field, source.uri, trust_remote_code=wanted.trust_remote_code)

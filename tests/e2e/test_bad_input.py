@@ -72,6 +72,16 @@ BY_PREPARATION: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("missing-model", {"model": {"uri": "s3://selm/no/such/model"}}, ("spec.model.uri", "s3://selm/no/such/model")),
     ("missing-field", {"data": {"columns": {"chosen": "better"}}}, ("better", "row")),
     ("too-many-shards", {"generation": {"shards": 100}}, ("spec.generation.shards", "100")),
+    (
+        "bad-rule",
+        {"scoring": {"scorers": [{"name": "r", "rules": [{"type": "Regex", "pattern": "("}]}]}},
+        ("spec.scoring.scorers[0].rules[0]", "pattern"),
+    ),
+    (
+        "no-reward-model",
+        {"scoring": {"scorers": [{"name": "m", "rewardModel": {"uri": "MODEL"}}]}},
+        ("spec.scoring.scorers[0].rewardModel.uri", "LlamaForCausalLM"),
+    ),
     ("too-few-pairs", {"training": {"batchSize": 1000}}, ("spec.training.batchSize", "1000")),
 ]
 
@@ -89,7 +99,8 @@ def test_preparation_refuses(
             "--from-literal=AWS_ACCESS_KEY_ID=AKIAWRONG",
             "--from-literal=AWS_SECRET_ACCESS_KEY=no",
         )
-    lab.apply(make_run(name, inputs, **changes))
+    run = make_run(name, inputs, **changes)
+    lab.apply(json.loads(json.dumps(run).replace('"MODEL"', json.dumps(inputs["model"]))))
     found = lab.in_condition(name, "Succeeded", "False", "InvalidInput", 120)
     assert [word for word in words if word not in found["message"]] == [], found["message"]
     run = lab.run(name)

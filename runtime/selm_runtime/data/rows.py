@@ -78,6 +78,18 @@ def copy_rows(source: Path, rows: range, target: Path) -> None:
             position += len(batch)
 
 
+def common_columns(paths: Iterable[Path]) -> frozenset[str]:
+    """The columns beside prompt and pair that every row of some files has, read in bounded memory."""
+    common: frozenset[str] | None = None
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(BATCH_ROWS, columns=["columns"]):
+                for pairs in batch.column(0).to_pylist():
+                    names = frozenset(name for name, _ in pairs)
+                    common = names if common is None else common & names
+    return common or frozenset()
+
+
 def _table(rows: Sequence[PromptRow], first: int) -> pa.Table:
     return pa.table(
         {

@@ -116,7 +116,7 @@ CONFIG_CHANGES: dict[str, tuple[dict[str, Any], set[Phase]]] = {
     "epochs": ({"training": {"epochs": 2}}, {T}),
     "precision": ({"training": {"precision": "Float32"}}, {T, E}),
     "pairs": ({"training": {"pairs": "Offline"}}, {T}),
-    "reference": ({"training": {"reference": "Initial"}}, {T}),
+    "reference": ({"training": {"reference": "Initial"}}, {T, E}),
     "maxLength": ({"training": {"maxLength": 120}}, {S, T, E}),
     "maxPromptLength": ({"training": {"maxPromptLength": 90}}, {G, S, T, E}),
     "truncation": ({"training": {"truncation": "KeepStart"}}, {G, S, T, E}),
