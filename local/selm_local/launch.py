@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import socket
 import subprocess
@@ -117,20 +118,36 @@ class Daemon:
         return self.state.run / f"{self.name}.json"
 
 
+PORTS = range(20000, 30000)
+"""Below the range from which the system takes ports of outgoing connections: a stopped daemon finds its own free."""
+
+
 def choose_port(kept: int | None, what: str, host: str = "127.0.0.1") -> int:
-    """The port that was used before, so that addresses in users' objects stay right; else any free one.
+    """The port that was used before, so that addresses in users' objects stay right; else any free one of PORTS.
 
     Raises:
-        LocalError: the kept port is taken by somebody else.
+        LocalError: the kept port is taken by somebody else, or no port is free.
     """
+    if kept is not None:
+        refusal = _refusal(host, kept)
+        if refusal is not None:
+            raise LocalError(
+                f"port {kept} of {what} is taken by another process ({refusal.strerror}); end that process, or remove "
+                "`port` from the record in the state folder's run/ so that another port is chosen"
+            )
+        return kept
+    free = next((port for port in random.sample(PORTS, len(PORTS)) if _refusal(host, port) is None), None)
+    if free is None:
+        raise LocalError(f"no port from {PORTS.start} to {PORTS.stop - 1} is free for {what}")
+    return free
+
+
+def _refusal(host: str, port: int) -> OSError | None:
+    """Why a port cannot be listened on; None where it can."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, kept or 0))
+            probe.bind((host, port))
         except OSError as error:
-            raise LocalError(
-                f"port {kept} of {what} is taken by another process ({error.strerror}); end that process, or remove "
-                "`port` from the record in the state folder's run/ so that another port is chosen"
-            ) from error
-        port: int = probe.getsockname()[1]
-        return port
+            return error
+    return None
