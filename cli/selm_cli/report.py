@@ -59,7 +59,9 @@ def write(run: RunState, into: Path, console: Console, *, download_model: bool =
     recorder = Console(record=True, width=SVG_COLUMNS, file=io.StringIO())
     show(report, recorder)
     recorder.save_svg(str(into / "report.svg"), title=f"selm report {run.name}")
-    console.print(f"plot    {picture}\nreport  {page}\nmodel   {model or report.model_uri}", highlight=False)
+    console.print(
+        f"plot    {picture}\nreport  {page}\nmodel   {model or report.model_uri}", highlight=False, soft_wrap=True
+    )
 
 
 def show(report: object, console: Console) -> None:
