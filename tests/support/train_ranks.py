@@ -115,4 +115,4 @@ def _rank(
         reach(point, n)
 
     faults.reach = reach_or_stop
-    run_rank(job, config)
+    run_rank(job, config, os.getppid())

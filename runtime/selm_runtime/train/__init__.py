@@ -1,7 +1,7 @@
 """Training: one objective over one iteration's pairs, on every rank of every node of a Job.
 
 launch.py       the pod's entry: fetches inputs, starts the ranks, commits as node 0
-agent.py        torchrun's agent for one node, static rendezvous
+__main__.py, agent.py   torchrun's agent for one node, static rendezvous
 worker.py       one rank's process
 loop.py         what a rank does, top to bottom
 batches.py      which pairs each step, rank and micro-batch holds (pure)

@@ -1,4 +1,4 @@
-"""torchrun's agent for one node: `python -m selm_runtime.train.agent`, started by the pod's entry.
+"""torchrun's agent for one node, a child process of the pod's entry (see `__main__`).
 
 It imports the heavy libraries once, while the entry still fetches the inputs, and forks its ranks when these are there.
 The same launcher that the `torchrun` command calls, so that its errors keep their types: a rendezvous that failed is a
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -23,7 +22,6 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from selm_runtime.contract import ENV_PHASE_CONFIG, ExitCode, PhaseConfig
 from selm_runtime.train.engine import prepare_deepspeed
 from selm_runtime.train.job import ENV_JOB, TrainJob
-from selm_runtime.train.processes import die_with_parent
 from selm_runtime.train.worker import run_rank
 
 log = logging.getLogger(__name__)
@@ -74,14 +72,12 @@ def await_job(file: Path) -> TrainJob:
 
 def main() -> int:
     """Run this node's ranks to their end."""
-    die_with_parent()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     prepare_deepspeed()
     job = await_job(Path(os.environ[ENV_JOB]))
     config = PhaseConfig.model_validate_json(os.environ[ENV_PHASE_CONFIG])
     try:
-        elastic_launch(launch_config(job, config), run_rank)(job, config)
+        elastic_launch(launch_config(job, config), run_rank)(job, config, os.getpid())
     except ChildFailedError as error:
         codes = [failure.exitcode for failure in error.failures.values()]
         log.error("ranks of this node ended with %s", codes)
@@ -90,7 +86,3 @@ def main() -> int:
         log.error("no rendezvous: %s", error)
         return ExitCode.PEER_LOST
     return ExitCode.DONE
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -163,7 +163,7 @@ def _agent(ctx: PhaseContext, job_file: Path) -> Iterator[subprocess.Popen[bytes
         ENV_COMPLETION_INDEX: str(ctx.index),
         "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # asks the driver without initialising it: CUDA does not survive a fork
     }
-    agent = subprocess.Popen([sys.executable, "-m", "selm_runtime.train.agent"], env=environment)
+    agent = subprocess.Popen([sys.executable, "-m", "selm_runtime.train", str(os.getpid())], env=environment)
     try:
         yield agent
     finally:

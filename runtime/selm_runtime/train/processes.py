@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when the one that started it is gone (Linux; elsewhere nothing happens).
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when `parent`, which started it, is gone (Linux; elsewhere nothing happens).
 
     A pod's container ends with its first process anyway; where phases run as plain processes, a rank must not live on.
+    Ends this process at once if the parent is gone already.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -43,12 +43,12 @@ class StopRequest:
         return self._signalled or self._file.exists()
 
 
-def run_rank(job: TrainJob, config: PhaseConfig) -> None:
+def run_rank(job: TrainJob, config: PhaseConfig, agent: int) -> None:
     """Train as the rank that torchrun's environment names; leave an `Outcome` behind whatever happens but a kill.
 
-    Ends the process with the outcome's exit code where that is not 0.
+    Ends the process with the outcome's exit code where that is not 0, and with its parent, process `agent`.
     """
-    die_with_parent()
+    die_with_parent(agent)
     job.started_file.touch()
     _quiet_libraries()
     try:
