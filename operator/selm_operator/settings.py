@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from selm_runtime.contract import ENV_TIME_SCALE
+
 QUANTITY = re.compile(r"^(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE][+-]?[0-9]+))?$")
 
 
@@ -65,7 +67,7 @@ class Settings:
     SELM_RUNTIME_IMAGE          image of the phases where `spec.image` is absent; "" or unset: none
     SELM_SHARED_PATHS           "true": every node sees the same paths, so `file://` needs no volumes (one machine)
     SELM_PREPARATION_RESOURCES  JSON, `resources` of Preparation's container
-    SELM_TIME_SCALE             factor of every wait, > 0; for tests
+    SELM_TIME_SCALE             factor of every wait, the pods' own included, > 0; for tests
     SELM_NAMESPACES             comma separated namespaces that are watched; unset: all
     SELM_NAMESPACE              the operator's own, where its Lease is; default: the service account's, else "default"
     SELM_WORKERS                runs that are reconciled at one time, ≥ 1
@@ -79,6 +81,7 @@ class Settings:
         default_factory=lambda: {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "16Gi"}}
     )
     waits: Waits = Waits()
+    time_scale: float = 1.0
     namespaces: tuple[str, ...] = ()
     namespace: str = "default"
     workers: int = 16
@@ -95,11 +98,13 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
 
     Raises SettingsError naming the variable, what was found and what is allowed.
     """
+    time_scale = _number(env, ENV_TIME_SCALE, 1.0, exclusive_minimum=0.0)
     return Settings(
         runtime_image=env.get("SELM_RUNTIME_IMAGE") or None,
         shared_paths=_boolean(env, "SELM_SHARED_PATHS"),
         preparation_resources=_resources(env, "SELM_PREPARATION_RESOURCES") or Settings().preparation_resources,
-        waits=Waits().scaled(_number(env, "SELM_TIME_SCALE", 1.0, exclusive_minimum=0.0)),
+        waits=Waits().scaled(time_scale),
+        time_scale=time_scale,
         namespaces=tuple(n for n in (p.strip() for p in env.get("SELM_NAMESPACES", "").split(",")) if n),
         namespace=env.get("SELM_NAMESPACE") or _own_namespace(),
         workers=_integer(env, "SELM_WORKERS", 16, minimum=1),

@@ -21,7 +21,14 @@ from selm_operator.constants import (
     VOLUME_SHM,
 )
 from selm_operator.settings import Settings
-from selm_runtime.contract import ENV_CACHE_DIR, ENV_PHASE_CONFIG, ENV_WRITER_ID, Phase, PhaseConfig
+from selm_runtime.contract import (
+    ENV_CACHE_DIR,
+    ENV_PHASE_CONFIG,
+    ENV_TIME_SCALE,
+    ENV_WRITER_ID,
+    Phase,
+    PhaseConfig,
+)
 
 Json = dict[str, Any]
 
@@ -45,7 +52,7 @@ def build_pod_template(
         "name": CONTAINER,
         "image": image,
         "command": ["python", "-m", "selm_runtime", phase.slug],
-        "env": _merged(patches, "env", "name", _own_env(spec, config)),
+        "env": _merged(patches, "env", "name", _own_env(spec, config, settings)),
         "volumeMounts": _merged(patches, "volume_mounts", "mountPath", _own_mounts(spec, phase)),
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -97,12 +104,14 @@ def resources_of(spec: SELMRunSpec, phase: Phase, settings: Settings) -> Json:
     return _plain(resources) if resources else {}
 
 
-def _own_env(spec: SELMRunSpec, config: PhaseConfig) -> list[Json]:
+def _own_env(spec: SELMRunSpec, config: PhaseConfig, settings: Settings) -> list[Json]:
     env: list[Json] = [
         {"name": ENV_PHASE_CONFIG, "value": config.model_dump_json(by_alias=True, exclude_none=True)},
         {"name": ENV_WRITER_ID, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}},
         {"name": ENV_CACHE_DIR, "value": CACHE_PATH},
     ]
+    if settings.time_scale != 1.0:
+        env.append({"name": ENV_TIME_SCALE, "value": f"{settings.time_scale:g}"})
     credentials, token = spec.artifacts.credentials_secret_ref, spec.model.token_secret_ref
     if credentials is not None:
         env += [_from_secret(name, credentials.name, name) for name in ENV_CREDENTIALS]

@@ -12,16 +12,16 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from selm_runtime.artifacts.manifest import FileEntry, sha256_of_file
 from selm_runtime.artifacts.store import Store
+from selm_runtime.contract import ENV_TIME_SCALE
 from selm_runtime.errors import STORE_UNAVAILABLE, TemporaryFailure
 
-ENV_TIME_SCALE = "SELM_TIME_SCALE"
-"""Multiplies the runtime's own waiting times; tests set it below 1."""
 FINAL_UPLOAD_SECONDS = 600.0
 
 T = TypeVar("T")
 
 
 def time_scale() -> float:
+    """Factor of the runtime's own waits."""
     return float(os.environ.get(ENV_TIME_SCALE) or 1.0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,11 @@ def full_run() -> RunBuilder:
     return run
 
 
-def job_of(run: RunBuilder, iteration: int, phase: Phase, number: int = 1) -> Json:
+def job_of(run: RunBuilder, iteration: int, phase: Phase, number: int = 1, *, settings: Settings = SETTINGS) -> Json:
     view = read_run(run.obj())
     assert view.spec is not None, view.spec_errors
     image = view.spec.image or "runtime:1"
-    return build_job(view, view.spec, view.status, Attempt(iteration, phase, number), image, SETTINGS)
+    return build_job(view, view.spec, view.status, Attempt(iteration, phase, number), image, settings)
 
 
 CASES = {
@@ -150,6 +151,12 @@ def test_the_queue_is_named_on_the_job_alone() -> None:
 def test_the_hubs_token_reaches_preparation_alone() -> None:
     phases = [(0, Phase.PREPARATION), (1, Phase.GENERATION), (1, Phase.TRAINING), (1, Phase.EVALUATION)]
     assert [p.value for t, p in phases if "HF_TOKEN" in env_of(job_of(full_run(), t, p))] == ["Preparation"]
+
+
+def test_the_scale_of_waits_is_handed_on_to_pods_where_it_is_set() -> None:
+    assert "SELM_TIME_SCALE" not in env_of(job_of(make_run(), 1, Phase.GENERATION))
+    scaled = job_of(make_run(), 1, Phase.GENERATION, settings=replace(SETTINGS, time_scale=0.01))
+    assert env_of(scaled)["SELM_TIME_SCALE"]["value"] == "0.01"
 
 
 def test_training_is_all_or_nothing_and_shards_fail_each_by_itself() -> None:
