@@ -13,7 +13,7 @@ help: ## List the commands
 install: ## Make .venv with everything that the demo and the tests need
 	@scripts/install.sh
 
-demo: install ## Align a small model on this machine: cluster, store, operator and a whole run, in about ten minutes
+demo: install ## Align a small model on this machine: cluster, store, operator and a whole run, in about a quarter of an hour
 	@$(VENV)/selm local up
 	@$(VENV)/python examples/quickstart/prepare.py --work .demo
 	@$(VENV)/selm local run examples/quickstart.yaml --out .demo/report
