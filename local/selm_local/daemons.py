@@ -193,6 +193,7 @@ def _start_operator(state: StateDir) -> list[str]:
         "KUBECONFIG": str(state.kubeconfig),
         "SELM_SHARED_PATHS": "true",
         "SELM_RUNTIME_IMAGE": RUNTIME_IMAGE,
+        "SELM_HTTP_PORT": os.environ.get("SELM_HTTP_PORT", "0"),  # a machine's port is its owner's to give
     }
     process = daemon.start([sys.executable, "-m", "selm_operator"], env, {})
     settled = time.monotonic() + OPERATOR_SETTLES

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import signal
 import sys
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import kopf
-import prometheus_client
+from aiohttp import web
 from kubernetes_asyncio.config import ConfigException
 
 from selm_operator.events import EventRecorder
 from selm_operator.handlers import kopf_settings, registry
+from selm_operator.health import Health
+from selm_operator.http_server import start_http_server
 from selm_operator.jobs_watch import JobsWatch, RunKey
 from selm_operator.kube import Connection, KubeClient
 from selm_operator.lease import LeaseHolder, LeaseTimes
-from selm_operator.metrics import QUEUE_LENGTH, REGISTRY
+from selm_operator.logs import configure_logs
+from selm_operator.metrics import LEADER, QUEUE_LENGTH, QUEUE_WAIT_SECONDS, REGISTRY
 from selm_operator.queue import QueueTimes, WorkQueue
 from selm_operator.reconcile import Reconciler
+from selm_operator.runs_audit import RunsAudit
 from selm_operator.settings import Settings, SettingsError, read_settings
 
 log = logging.getLogger("selm_operator")
@@ -29,17 +33,6 @@ log = logging.getLogger("selm_operator")
 EXIT_CONFIG = 78
 """Settings or kubeconfig cannot be used (sysexits' EX_CONFIG)."""
 EXIT_LEASE_LOST = 1
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        entry = {"time": self.formatTime(record), "level": record.levelname, "logger": record.name}
-        entry["message"] = record.getMessage()
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry)
 
 
 async def serve(settings: Settings, connection: Connection) -> int:
@@ -51,10 +44,14 @@ async def serve(settings: Settings, connection: Connection) -> int:
     waits = settings.waits
     times = LeaseTimes(waits.lease_duration, waits.lease_renew_deadline, waits.lease_retry)
     lease = LeaseHolder(client, settings.namespace, settings.identity, times)
+    LEADER.set_function(lambda: float(lease.held))
+    health = Health(readiness={"api-server": lease.silence})
+    http = None
     try:
+        http = await listen(settings.http_port, health)
         if not await first_of(stop.wait(), lease.acquire()):
             return 0
-        work = asyncio.create_task(reconcile_forever(settings, connection, client, lease, stop))
+        work = asyncio.create_task(reconcile_forever(settings, connection, client, lease, health, stop))
         stopped, kept = asyncio.create_task(stop.wait()), asyncio.create_task(lease.keep())
         await asyncio.wait({work, stopped, kept}, return_when=asyncio.FIRST_COMPLETED)
         failure = await ended(work)
@@ -66,10 +63,31 @@ async def serve(settings: Settings, connection: Connection) -> int:
     finally:
         await lease.release()
         await client.close()
+        if http is not None:
+            await http.cleanup()
+
+
+class PortTaken(Exception):
+    """The port of SELM_HTTP_PORT cannot be listened on."""
+
+
+async def listen(port: int, health: Health) -> web.AppRunner | None:
+    """The HTTP server; None where the port is 0. Raises PortTaken."""
+    try:
+        return await start_http_server(port, REGISTRY, health) if port else None
+    except OSError as error:
+        raise PortTaken(
+            f"SELM_HTTP_PORT is {port}, which cannot be listened on ({error}); allowed is a free port"
+        ) from error
 
 
 async def reconcile_forever(
-    settings: Settings, connection: Connection, client: KubeClient, lease: LeaseHolder, stop: asyncio.Event
+    settings: Settings,
+    connection: Connection,
+    client: KubeClient,
+    lease: LeaseHolder,
+    health: Health,
+    stop: asyncio.Event,
 ) -> None:
     """The queue, kopf's watch of runs and the watches of their Jobs; ends by cancellation or by a fatal error.
 
@@ -79,17 +97,27 @@ async def reconcile_forever(
     reconciler = Reconciler(client, settings, recorder, leading=lambda: lease.held)
     waits = settings.waits
     queue: WorkQueue[RunKey] = WorkQueue(
-        reconciler, QueueTimes(waits.resync, waits.error_first, waits.error_max), workers=settings.workers
+        reconciler,
+        QueueTimes(waits.resync, waits.error_first, waits.error_max),
+        workers=settings.workers,
+        on_start=QUEUE_WAIT_SECONDS.observe,
     )
     QUEUE_LENGTH.set_function(lambda: len(queue))
     namespaces: tuple[str | None, ...] = settings.namespaces or (None,)
     watches = [JobsWatch(client, namespace, queue.add, seconds=waits.watch_server) for namespace in namespaces]
+    audit = RunsAudit(client, namespaces, queue.add, seconds=waits.audit)
+    health.liveness |= {"queue": partial(queue.stuck, waits.stuck), "watch-runs": audit.problem}
+    for watch in watches:
+        name = f"watch-jobs-{watch.namespace}" if watch.namespace else "watch-jobs"
+        health.liveness[name] = partial(watch.stands_still, waits.stuck)
+        health.readiness[name] = watch.problem
     async with asyncio.TaskGroup() as group:
         group.create_task(queue.run(), name="queue")
+        group.create_task(audit.run(), name="audit of the watch of runs")
         for watch in watches:
             group.create_task(watch.run(), name="watch of Jobs")
         await kopf.operator(
-            registry=registry(queue, connection),
+            registry=registry(queue, connection, audit),
             settings=kopf_settings(),
             standalone=True,
             clusterwide=not settings.namespaces,
@@ -123,13 +151,7 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_CONFIG
-    handler = logging.StreamHandler()
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("kopf").setLevel(logging.WARNING)
-    if settings.metrics_port:
-        prometheus_client.start_http_server(settings.metrics_port, registry=REGISTRY)
+    configure_logs(settings.log_format)
     return asyncio.run(start(settings))
 
 
@@ -140,7 +162,11 @@ async def start(settings: Settings) -> int:
     except ConfigException as error:
         sys.stderr.write(f"neither KUBECONFIG nor a service account can be used: {error}\n")
         return EXIT_CONFIG
-    return await serve(settings, connection)
+    try:
+        return await serve(settings, connection)
+    except PortTaken as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_CONFIG
 
 
 if __name__ == "__main__":

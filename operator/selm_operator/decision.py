@@ -49,6 +49,21 @@ class Announcement:
 
 
 @dataclass(frozen=True)
+class Settled:
+    """An attempt whose end this pass enters in the book: what the metrics count once the book is written."""
+
+    phase: str
+    reason: str | None
+    """How it ended, CamelCase: a `decide.endings.Kind`, or `Suspended`; None while it is being stopped, when only its GPU
+    seconds are known."""
+    outcome: Literal["Committed", "Kept", "Wasted"]
+    """Whether it committed the phase, committed a part that the next attempt goes on from, or neither."""
+    gpu_seconds: float = 0.0
+    phase_seconds: float | None = None
+    """From the phase's first Job to its commit; None where it is not committed."""
+
+
+@dataclass(frozen=True)
 class Decision:
     """Effects in their order, then one status write. `requeue_after` is in seconds; None leaves it to events and resync."""
 
@@ -56,3 +71,4 @@ class Decision:
     actions: tuple[Action, ...] = ()
     events: tuple[Announcement, ...] = ()
     requeue_after: float | None = None
+    settled: tuple[Settled, ...] = ()

@@ -13,16 +13,19 @@ from selm_operator.constants import GROUP, PLURAL, VERSION
 from selm_operator.jobs_watch import RunKey
 from selm_operator.kube import Connection
 from selm_operator.queue import WorkQueue
+from selm_operator.runs_audit import RunsAudit
 
 
-def registry(queue: WorkQueue[RunKey], connection: Connection) -> kopf.OperatorRegistry:
-    """The handlers of one operator, bound to its queue and its way to the API server."""
+def registry(queue: WorkQueue[RunKey], connection: Connection, audit: RunsAudit | None = None) -> kopf.OperatorRegistry:
+    """The handlers of one operator, bound to its queue, its way to the API server, and what audits the watch."""
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers)
-    async def wake(namespace: str | None, name: str | None, **_: Any) -> None:
+    async def wake(namespace: str | None, name: str | None, body: kopf.Body, type: str | None, **_: Any) -> None:
         if namespace is not None and name is not None:
             queue.add((namespace, name))
+        if audit is not None:
+            audit.note(body["metadata"]["uid"], body["metadata"]["resourceVersion"], gone=type == "DELETED")
 
     @kopf.on.login(registry=handlers)
     async def login(**_: Any) -> kopf.ConnectionInfo:

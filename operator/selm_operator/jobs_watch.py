@@ -35,12 +35,28 @@ class JobsWatch:
         self, client: KubeClient, namespace: str | None, wake: Callable[[RunKey], None], *, seconds: float = 300.0
     ) -> None:
         self.client, self.namespace, self.wake, self.seconds = client, namespace, wake, seconds
+        self.moved: float | None = None
+        """When it last heard, or tried to hear, on the loop's clock."""
+        self.failure: str | None = "the Jobs are not listed yet"
+        """What is wrong now; None while the watch is open."""
+
+    def stands_still(self, limit: float) -> str | None:
+        """Whether it has neither heard nor tried for `limit` seconds: its requests all end by themselves earlier."""
+        if self.moved is None:
+            return None
+        silent = asyncio.get_running_loop().time() - self.moved
+        return f"silent for {silent:.0f} s" if silent > limit else None
+
+    def problem(self) -> str | None:
+        return self.failure
 
     async def run(self) -> None:
         failures = 0
         while True:
+            self._move()
             try:
                 version = await self.relist()
+                self.failure = None
                 while True:
                     version = await self.follow(version)
                     failures = 0
@@ -49,9 +65,11 @@ class JobsWatch:
                     log.info("the watch of Jobs is too old, listing again")
                     continue
                 failures += 1
+                self.failure = str(error)
                 log.warning("the watch of Jobs failed: %s", error)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 failures += 1
+                self.failure = repr(error)
                 log.warning("the watch of Jobs broke off: %r", error)
             await asyncio.sleep(min(0.5 * 2 ** min(failures, 7), 30.0) * random.uniform(0.75, 1.25))
 
@@ -66,10 +84,15 @@ class JobsWatch:
         """One watch until the server ends it; the version to go on from. A broken stream loses no event that way."""
         events = self.client.watch(JOBS, self.namespace, labels=LABEL_RUN_UID, version=version, seconds=self.seconds)
         async for event in events:
+            self._move()
             version = str(event["object"]["metadata"]["resourceVersion"])
             if event["type"] != "BOOKMARK":
                 self.note(event["object"])
+        self._move()
         return version
+
+    def _move(self) -> None:
+        self.moved = asyncio.get_running_loop().time()
 
     def note(self, job: Json) -> None:
         key = run_of(job)

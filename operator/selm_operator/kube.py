@@ -24,6 +24,7 @@ from selm_operator.constants import FIELD_MANAGER
 Json = dict[str, Any]
 
 APPLY = "application/apply-patch+yaml"
+METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 EVENT_LINE_LIMIT = 4 * 1024 * 1024  # bytes of one watch event: etcd's limit of an object, twice
 
 
@@ -75,7 +76,7 @@ class Api(Protocol):
     """What the operator asks of a cluster. Tests put an in-memory cluster in its place."""
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Json: ...
-    async def list(self, resource: Resource, namespace: str | None, *, labels: str = "") -> Json: ...
+    async def list(self, resource: Resource, namespace: str | None, *, labels: str = "", fields: str = "") -> Json: ...
     async def create(self, resource: Resource, namespace: str, obj: Json) -> Json: ...
     async def replace(
         self, resource: Resource, namespace: str, obj: Json, *, subresource: str | None = None
@@ -144,8 +145,18 @@ class KubeClient:
     async def get(self, resource: Resource, namespace: str, name: str) -> Json:
         return await self._json("GET", resource.path(namespace, name))
 
-    async def list(self, resource: Resource, namespace: str | None, *, labels: str = "") -> Json:
-        return await self._json("GET", resource.path(namespace), {"labelSelector": labels} if labels else {})
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+    ) -> Json:
+        selectors = {"labelSelector": labels, "fieldSelector": fields}
+        query = {name: value for name, value in selectors.items() if value}
+        return await self._json("GET", resource.path(namespace), query, accept=METADATA if metadata_only else None)
 
     async def create(self, resource: Resource, namespace: str, obj: Json) -> Json:
         return await self._json("POST", resource.path(namespace), {"fieldManager": FIELD_MANAGER}, obj)
@@ -197,8 +208,11 @@ class KubeClient:
         query: Mapping[str, str] | None = None,
         body: Json | None = None,
         content_type: str = "application/json",
+        accept: str | None = None,
     ) -> Json:
         headers = await self._headers()
+        if accept is not None:
+            headers["Accept"] = accept
         data = None
         if body is not None:
             headers["Content-Type"], data = content_type, json.dumps(body)

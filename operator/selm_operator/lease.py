@@ -44,6 +44,14 @@ class LeaseHolder:
         self._renewed: float | None = None
         self._taken = False
         self._away = False
+        self._answered: float | None = None  # when the API server last answered
+
+    def silence(self) -> str | None:
+        """Whether the API server has not answered for the Lease's duration: asked every few seconds, held or not."""
+        if self._answered is None:
+            return "the API server has not answered yet"
+        seconds = self._now() - self._answered
+        return f"the API server has not answered for {seconds:.0f} s" if seconds > self.times.duration else None
 
     @property
     def held(self) -> bool:
@@ -96,6 +104,7 @@ class LeaseHolder:
                 )
             self._away = True
             return False
+        self._answered = self._now()
         if self._away:
             log.info("the API server answers again")
         self._away = False

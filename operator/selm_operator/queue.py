@@ -46,7 +46,10 @@ class QueueTimes:
 
 
 class WorkQueue(Generic[Key]):
-    """`process` is called for one key at a time, for at most `workers` keys at once."""
+    """`process` is called for one key at a time, for at most `workers` keys at once.
+
+    `on_start` is told the seconds that each look waited beyond the time that it was due.
+    """
 
     def __init__(
         self,
@@ -54,19 +57,31 @@ class WorkQueue(Generic[Key]):
         times: QueueTimes,
         *,
         workers: int,
-        on_error: Callable[[Key, Exception], None] | None = None,
+        on_start: Callable[[float], None] | None = None,
         jitter: random.Random | None = None,
     ) -> None:
-        self._process, self._times, self._workers, self._on_error = process, times, workers, on_error
+        self._process, self._times, self._workers, self._on_start = process, times, workers, on_start
         self._jitter = jitter or random.Random()
         self._due: dict[Key, float] = {}  # the earliest time, on the loop's clock, that each waiting key is wanted
         self._failures: dict[Key, int] = {}
         self._running: dict[Key, asyncio.Task[None]] = {}
+        self._begun: dict[Key, float] = {}  # when the look at work at each key began
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
-        """Keys that wait, those that wait for a time included."""
-        return len(self._due)
+        """Keys that are due and wait for a worker."""
+        now = asyncio.get_running_loop().time()
+        return sum(1 for due in self._due.values() if due <= now)
+
+    def stuck(self, limit: float) -> str | None:
+        """Whether a look has been at work for more than `limit` seconds: every request of one ends earlier."""
+        now = asyncio.get_running_loop().time()
+        for key, begun in self._begun.items():
+            if now - begun > limit:
+                return f"the look at {key} has been at work for {now - begun:.0f} s"
+        idle = len(self._running) < self._workers
+        overdue = max((now - due for key, due in self._due.items() if key not in self._running), default=0.0)
+        return f"a look is overdue by {overdue:.0f} s though workers are free" if idle and overdue > limit else None
 
     def add(self, key: Key) -> None:
         """Something may have changed: look at `key` as soon as possible."""
@@ -107,6 +122,9 @@ class WorkQueue(Generic[Key]):
                 nearest = min(nearest, due)
                 break
             del self._due[key]
+            self._begun[key] = now
+            if self._on_start is not None:
+                self._on_start(now - due)
             self._running[key] = asyncio.create_task(self._look(key), name=f"look at {key}")
         return None if nearest == float("inf") else max(0.0, nearest - now)
 
@@ -117,8 +135,6 @@ class WorkQueue(Generic[Key]):
             self._failures[key] = failures = self._failures.get(key, 0) + 1
             delay = min(self._times.error_first * 2.0 ** (failures - 1), self._times.error_max)
             log.warning("the look at %s failed (%s in a row), next in %.1f s: %r", key, failures, delay, error)
-            if self._on_error is not None:
-                self._on_error(key, error)
             self.add_after(key, delay)
         else:
             self._failures.pop(key, None)
@@ -127,5 +143,5 @@ class WorkQueue(Generic[Key]):
                 wish = resync if answer.seconds is None else min(answer.seconds, resync)
                 self.add_after(key, max(wish, self._times.minimum))
         finally:
-            del self._running[key]
+            del self._running[key], self._begun[key]
             self._changed.set()

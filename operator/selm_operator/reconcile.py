@@ -9,21 +9,24 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from selm_operator.api.status import SELMRunStatus
+from selm_operator.api.status import Condition, SELMRunStatus
+from selm_operator.constants import ConditionType
 from selm_operator.decide import decide
-from selm_operator.decision import Decision
+from selm_operator.decision import CreateJob, Decision
 from selm_operator.events import EventRecorder
 from selm_operator.execute import EffectRefused, Executor, JobNameTaken
 from selm_operator.jobs_watch import RunKey
 from selm_operator.kube import RUNS, Api, ApiError, Json
+from selm_operator.logs import add_log_fields, log_context
 from selm_operator.metrics import (
     API_WRITES,
-    ATTEMPTS_FAILED,
-    GPU_SECONDS,
-    PHASE_SECONDS,
+    NEXT_JOB_SECONDS,
     RECONCILE_ERRORS,
     RECONCILE_SECONDS,
+    RUNS_BY_PHASE,
     STATUS_CONFLICTS,
+    count_settled,
+    forget,
 )
 from selm_operator.observe import observe
 from selm_operator.queue import Again, Gone, Look
@@ -31,6 +34,8 @@ from selm_operator.settings import Settings
 from selm_operator.snapshot import Obstacle, Snapshot
 
 log = logging.getLogger(__name__)
+
+LEVELS = {"Normal": logging.INFO, "Warning": logging.WARNING}
 
 
 class Reconciler:
@@ -52,12 +57,16 @@ class Reconciler:
     async def __call__(self, key: RunKey) -> Look:
         begun = time.perf_counter()
         try:
-            return await self.reconcile(*key)
+            with log_context(namespace=key[0], run=key[1]):
+                look = await self.reconcile(*key)
         except Exception as error:
             RECONCILE_ERRORS.labels(type(error).__name__).inc()
             raise
         finally:
             RECONCILE_SECONDS.observe(time.perf_counter() - begun)
+        if isinstance(look, Gone):
+            forget(key)
+        return look
 
     async def reconcile(self, namespace: str, name: str) -> Look:
         """Raises what observing, executing and writing raise; whatever was done until then, the next pass finds."""
@@ -67,7 +76,9 @@ class Reconciler:
         obj, snapshot = seen
         if snapshot.run.deleting:
             return Gone()
+        add_log_fields(**place_of(snapshot.run.status))
         decision = decide(snapshot)
+        add_log_fields(**place_of(decision.status))
         try:
             await self.executor.execute(namespace, decision.actions)
         except JobNameTaken as taken:
@@ -78,8 +89,22 @@ class Reconciler:
             )
         if not await self._write_status(obj, snapshot.run.status, decision.status):
             return Again(0.0)
+        self._tell(snapshot, decision)
         await self.recorder.announce(obj, decision.events)
         return Again(decision.requeue_after)
+
+    def _tell(self, snapshot: Snapshot, decision: Decision) -> None:
+        """Counts and logs what the written status says; the log has every event, also those that cannot be posted."""
+        key = (snapshot.run.namespace, snapshot.run.name)
+        for settled in decision.settled:
+            count_settled(key, settled)
+        delay = next_job_delay(snapshot, decision)
+        if delay is not None:
+            NEXT_JOB_SECONDS.observe(delay)
+        current, outcome = decision.status.current, outcome_of(decision.status)
+        RUNS_BY_PHASE.note(key, (current.phase if current else None) or "", outcome.reason if outcome else "")
+        for event in decision.events:
+            log.log(LEVELS[event.type], "%s: %s", event.reason, event.note)
 
     def _decide_again(self, snapshot: Snapshot, kind: str, message: str) -> Decision:
         decision = decide(replace(snapshot, obstacle=Obstacle(kind, message)))
@@ -103,7 +128,6 @@ class Reconciler:
             STATUS_CONFLICTS.inc()
             log.info("the status of %s was written by another: observing again", obj["metadata"]["name"])
             return False
-        _count(before, after)
         return True
 
 
@@ -116,18 +140,30 @@ def taken_message(job: dict[str, Any]) -> str:
     return f"Job {name} belongs to {owners or 'nobody'}; it must be gone before the next attempt can start"
 
 
-def _count(before: SELMRunStatus, after: SELMRunStatus) -> None:
-    """Metrics of what this write entered in the book: once, for a lost write is not counted."""
-    was = {(i.iteration, p.phase): p for i in before.iterations or () for p in i.phases or ()}
-    for iteration in after.iterations or ():
-        for phase in iteration.phases or ():
-            old = was.get((iteration.iteration, phase.phase))
-            committed = phase.state == "Succeeded" and (old is None or old.state != "Succeeded")
-            if committed and phase.start_time and phase.completion_time:
-                PHASE_SECONDS.labels(phase.phase).observe((phase.completion_time - phase.start_time).total_seconds())
-            spent = (phase.gpu_seconds or 0.0) - ((old.gpu_seconds if old else None) or 0.0)
-            if spent > 0:
-                GPU_SECONDS.labels(phase.phase, "committed" if committed else "wasted").inc(spent)
-    failure, old_failure = (s.current.failure if s.current else None for s in (after, before))
-    if failure is not None and after.current is not None and failure != old_failure and failure.exit_code is not None:
-        ATTEMPTS_FAILED.labels(after.current.phase, str(failure.exit_code)).inc()
+def place_of(status: SELMRunStatus) -> dict[str, Any]:
+    """Where a run is, as fields of the log."""
+    current = status.current
+    if current is None:
+        return {}
+    return {
+        "iteration": current.iteration,
+        "phase": current.phase,
+        "attempt": current.attempt,
+        "job": current.job_name,
+    }
+
+
+def outcome_of(status: SELMRunStatus) -> Condition | None:
+    """The condition Succeeded: the summary."""
+    return next((c for c in status.conditions or () if c.type == ConditionType.SUCCEEDED), None)
+
+
+def next_job_delay(snapshot: Snapshot, decision: Decision) -> float | None:
+    """Seconds from the end of the phase before to the Job that this pass made; None where it made none, or where the
+    attempt is not its phase's first: then there was something to wait for."""
+    made = any(isinstance(action, CreateJob) for action in decision.actions)
+    ends = [job.ended for job in snapshot.jobs if job.complete is not None and job.ended is not None]
+    current = decision.status.current
+    if not made or not ends or current is None or current.attempt != 1 or current.failure is not None:
+        return None
+    return max(0.0, (snapshot.now - max(ends)).total_seconds())

@@ -46,6 +46,10 @@ class Waits:
     lease_duration: float = 15.0
     lease_renew_deadline: float = 10.0
     lease_retry: float = 2.0
+    audit: float = 300.0
+    """Between two comparisons of the runs that exist with those that the watch told of."""
+    stuck: float = 600.0
+    """From here on a look at work, or a watch that says nothing, counts as hung, and liveness fails."""
     watch_server: float = 300.0
     request: float = 30.0
 
@@ -54,7 +58,7 @@ class Waits:
 
         The Lease's times do not fall below a fifth: a renewal must not be lost to a busy machine.
         """
-        fixed = {"watch_server", "request"}
+        fixed = {"watch_server", "request", "stuck"}
         names = [name for name in self.__dataclass_fields__ if name not in fixed]
         of_lease = max(factor, 0.2)
         return replace(self, **{n: getattr(self, n) * (of_lease if n.startswith("lease_") else factor) for n in names})
@@ -71,7 +75,7 @@ class Settings:
     SELM_NAMESPACES             comma separated namespaces that are watched; unset: all
     SELM_NAMESPACE              the operator's own, where its Lease is; default: the service account's, else "default"
     SELM_WORKERS                runs that are reconciled at one time, ≥ 1
-    SELM_METRICS_PORT           port of the Prometheus metrics; 0 or unset: none
+    SELM_HTTP_PORT              port of /metrics, /healthz and /readyz; default 8080; 0: none
     SELM_LOG_FORMAT             "text" or "json"
     """
 
@@ -85,7 +89,7 @@ class Settings:
     namespaces: tuple[str, ...] = ()
     namespace: str = "default"
     workers: int = 16
-    metrics_port: int = 0
+    http_port: int = 8080
     log_format: str = "text"
     identity: str = ""
 
@@ -108,7 +112,7 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
         namespaces=tuple(n for n in (p.strip() for p in env.get("SELM_NAMESPACES", "").split(",")) if n),
         namespace=env.get("SELM_NAMESPACE") or _own_namespace(),
         workers=_integer(env, "SELM_WORKERS", 16, minimum=1),
-        metrics_port=_integer(env, "SELM_METRICS_PORT", 0, minimum=0),
+        http_port=_integer(env, "SELM_HTTP_PORT", 8080, minimum=0, maximum=65535),
         log_format=_choice(env, "SELM_LOG_FORMAT", ("text", "json")),
         identity=f"{socket.gethostname()}_{uuid.uuid4().hex[:12]}",
     )
@@ -148,12 +152,13 @@ def _number(env: Mapping[str, str], name: str, default: float, *, exclusive_mini
     return value
 
 
-def _integer(env: Mapping[str, str], name: str, default: int, *, minimum: int) -> int:
+def _integer(env: Mapping[str, str], name: str, default: int, *, minimum: int, maximum: int | None = None) -> int:
     found = env.get(name)
     if not found:
         return default
-    if not found.isdigit() or int(found) < minimum:
-        raise SettingsError(f"{name} is {found!r}; allowed is an integer of at least {minimum}")
+    if not found.isdecimal() or int(found) < minimum or (maximum is not None and int(found) > maximum):
+        bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        raise SettingsError(f"{name} is {found!r}; allowed is an integer {bounds}")
     return int(found)
 
 

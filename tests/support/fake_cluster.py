@@ -69,12 +69,15 @@ class FakeCluster:
         await self.reach("before", "get", resource, name)
         return copy.deepcopy(self._found(resource, namespace, name))
 
-    async def list(self, resource: Resource, namespace: str | None, *, labels: str = "") -> Json:
+    async def list(self, resource: Resource, namespace: str | None, *, labels: str = "", fields: str = "") -> Json:
         await self.reach("before", "list", resource, "")
         items = [
             copy.deepcopy(obj)
             for (plural, ns, _), obj in sorted(self.objects.items())
-            if plural == resource.plural and namespace in (None, ns) and selects(labels, obj)
+            if plural == resource.plural
+            and namespace in (None, ns)
+            and selects(labels, obj)
+            and has_fields(fields, obj)
         ]
         return {"items": items, "metadata": {"resourceVersion": str(self.version)}}
 
@@ -239,6 +242,18 @@ def selects(labels: str, obj: Json) -> bool:
         if not among:
             key, among, values = term.partition("=")
         if key not in have or (among and have[key] not in values.strip("()").split(",")):
+            return False
+    return True
+
+
+def has_fields(fields: str, obj: Json) -> bool:
+    """Equality of fields by their paths, as in `involvedObject.uid=u,reason=FailedCreate`."""
+    for term in filter(None, fields.split(",")):
+        path, _, value = term.partition("=")
+        found: Any = obj
+        for step in path.split("."):
+            found = (found or {}).get(step)
+        if found != value:
             return False
     return True
 

@@ -100,6 +100,9 @@ class Current(StatusModel):
     ] = None
     next_attempt_time: Annotated[Time | None, Field(description="the time before which no attempt starts.")] = None
     shards: Annotated[ShardCounts | None, Field(description="the shards of the phase at work.")] = None
+    accounted_until: Annotated[
+        Time | None, Field(description="the time until which an attempt being stopped has its GPU seconds in the book.")
+    ] = None
 
 
 class PhaseImage(StatusModel):

@@ -15,7 +15,7 @@ from selm_operator.decide.finish import finished
 from selm_operator.decide.progress import at_work, follow, waiting_for_deletion
 from selm_operator.decide.start import foreign_service, next_attempt, obstacle, written_first
 from selm_operator.decide.strays import status_is_old, stray_jobs
-from selm_operator.decide.suspension import come_to_rest, suspended
+from selm_operator.decide.suspension import account_for_the_stop, come_to_rest, suspended
 from selm_operator.decide.verdict import Verdict
 from selm_operator.decision import Announcement, Decision
 from selm_operator.ledger import next_position, open_position
@@ -62,6 +62,7 @@ def keep_the_book(case: Case) -> Case:
     """What ended is settled, what stopped comes to rest, what runs is followed, and the next phase is opened."""
     case = with_engine_args(case)
     case = settle(case)
+    case = account_for_the_stop(case)
     case = come_to_rest(case)
     case = _advance(case)
     return follow(case)
@@ -83,7 +84,7 @@ def _conclude(case: Case, verdict: Verdict) -> Decision:
     news = (event for event in verdict.events if event.reason not in told)
     events = (*case.events, *news, *_transitions(case, verdict))
     changed = status != run.status
-    return Decision(status, verdict.actions, events if changed else (), verdict.requeue_after)
+    return Decision(status, verdict.actions, events if changed else (), verdict.requeue_after, case.settled)
 
 
 def _transitions(case: Case, verdict: Verdict) -> tuple[Announcement, ...]:

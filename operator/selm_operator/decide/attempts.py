@@ -17,7 +17,7 @@ from selm_operator.decide.case import Case
 from selm_operator.decide.endings import Ending, Kind, ending_of
 from selm_operator.decide.images import pin
 from selm_operator.decide.verdict import Verdict
-from selm_operator.decision import Announcement
+from selm_operator.decision import Announcement, Settled
 from selm_operator.ledger import Position, phase_status, with_current, with_phase
 from selm_operator.settings import Waits
 from selm_operator.snapshot import JobView
@@ -54,18 +54,26 @@ def settle(case: Case) -> Case:
 
 
 def _commit(case: Case, position: Position, job: JobView, said: TerminationMessage) -> Case:
-    status = _with_attempt(_with_gpu_seconds(case, position, job), position, job)
+    seconds = gpu_seconds(case, job)
+    status = _with_attempt(with_gpu_seconds(case.status, position, seconds), position, job)
+    now = case.now.replace(microsecond=0)
     status = with_phase(
         status,
         position,
         state="Succeeded",
-        completion_time=case.now.replace(microsecond=0),
+        completion_time=now,
         manifest_digest=said.manifest,
         metrics=_metrics(said),
     )
     status = pin(status, position[1], case.pods_of(job))
     status = with_current(
-        status, failure=None, counted_failures=None, progress=None, temporary_since=None, next_attempt_time=None
+        status,
+        failure=None,
+        counted_failures=None,
+        progress=None,
+        temporary_since=None,
+        next_attempt_time=None,
+        accounted_until=None,
     )
     changes: dict[str, object] = {}
     if said.best_iteration is not None:
@@ -75,6 +83,10 @@ def _commit(case: Case, position: Position, job: JobView, said: TerminationMessa
     if changes:
         status = status.model_copy(update=changes)
     note = f"{title(position)} is committed"
+    entry = phase_status(status, position)
+    begun = entry.start_time if entry and entry.start_time else job.created
+    lasted = max(0.0, (now - begun).total_seconds())
+    case = case.settle(Settled(position[1].value, Kind.COMMITTED.value, "Committed", seconds, lasted))
     return case.book(status, Announcement("Normal", Reason.PHASE_SUCCEEDED, note, key=str(said.manifest)))
 
 
@@ -92,8 +104,8 @@ def _fail(case: Case, position: Position, job: JobView | None, ending: Ending) -
     counted = (0 if gained else current.counted_failures or 0) + int(counts)
     wait = next_wait(ending.kind, None if gained else previous_wait(current), case.waits)
     now = case.now.replace(microsecond=0)
-    status = _with_gpu_seconds(case, position, job) if job is not None else case.status
-    status = _with_attempt(status, position, job)
+    seconds = gpu_seconds(case, job) if job is not None else 0.0
+    status = _with_attempt(with_gpu_seconds(case.status, position, seconds), position, job)
     status = with_current(
         status,
         attempt=case.attempt,
@@ -109,7 +121,9 @@ def _fail(case: Case, position: Position, job: JobView | None, ending: Ending) -
         temporary_since=_temporary_since(ending.kind, gained, current, case),
         next_attempt_time=(case.now + timedelta(seconds=wait)).replace(microsecond=0),
         shards=None,
+        accounted_until=None,
     )
+    case = case.settle(Settled(position[1].value, ending.kind.value, "Kept" if gained else "Wasted", seconds))
     event = Announcement(
         "Warning",
         Reason.ATTEMPT_FAILED,
@@ -145,15 +159,18 @@ def _with_attempt(status: SELMRunStatus, position: Position, job: JobView | None
     return with_current(status, attempt=job.attempt, job_name=job.name)
 
 
-def _with_gpu_seconds(case: Case, position: Position, job: JobView) -> SELMRunStatus:
-    """GPUs times the seconds that the Job had them, added to the phase and the run."""
-    entry = phase_status(case.status, position)
-    gpus = job.pods * job.gpus_per_pod
-    if not gpus or entry is None:
-        return case.status
-    begun = job.started or job.created
-    seconds = gpus * max(0.0, ((job.ended or case.now) - begun).total_seconds())
-    status = with_phase(case.status, position, gpu_seconds=(entry.gpu_seconds or 0.0) + seconds)
+def gpu_seconds(case: Case, job: JobView) -> float:
+    """GPUs times the seconds that the Job had them, beyond those that are in the book already."""
+    begun = max(filter(None, (job.started or job.created, case.current.accounted_until if case.current else None)))
+    return job.pods * job.gpus_per_pod * max(0.0, ((job.ended or case.now) - begun).total_seconds())
+
+
+def with_gpu_seconds(status: SELMRunStatus, position: Position, seconds: float) -> SELMRunStatus:
+    """The status with GPU seconds added to the phase and to the run."""
+    entry = phase_status(status, position)
+    if not seconds or entry is None:
+        return status
+    status = with_phase(status, position, gpu_seconds=(entry.gpu_seconds or 0.0) + seconds)
     return status.model_copy(update={"gpu_seconds": (status.gpu_seconds or 0.0) + seconds})
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from selm_operator.api.spec import SELMRunSpec
 from selm_operator.api.status import Current, SELMRunStatus
 from selm_operator.constants import ConditionType
-from selm_operator.decision import Announcement
+from selm_operator.decision import Announcement, Settled
 from selm_operator.ledger import Position, is_committed, order_of, position_of
 from selm_operator.settings import Waits
 from selm_operator.snapshot import JobView, PodView, Snapshot
@@ -22,11 +22,15 @@ class Case:
     snapshot: Snapshot
     status: SELMRunStatus
     events: tuple[Announcement, ...] = ()
+    settled: tuple[Settled, ...] = ()
     booked: bool = False
     """Something was entered in the book: it is written before any effect follows from it."""
 
     def book(self, status: SELMRunStatus, *events: Announcement) -> Case:
         return replace(self, status=status, events=(*self.events, *events), booked=True)
+
+    def settle(self, settled: Settled) -> Case:
+        return replace(self, settled=(*self.settled, settled))
 
     @property
     def spec(self) -> SELMRunSpec:

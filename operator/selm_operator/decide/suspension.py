@@ -6,15 +6,32 @@ Coming to rest clears the counts, the back-off and the temporary deadline: it is
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Literal
 
 from selm_operator.api.status import Failure
 from selm_operator.constants import Reason
-from selm_operator.decide.attempts import title
+from selm_operator.decide.attempts import gpu_seconds, title, with_gpu_seconds
 from selm_operator.decide.case import Case
 from selm_operator.decide.verdict import Verdict
-from selm_operator.decision import DeleteJob
+from selm_operator.decision import DeleteJob, Settled
 from selm_operator.ledger import phase_status, with_current, with_phase
 from selm_operator.snapshot import JobView
+
+
+def account_for_the_stop(case: Case) -> Case:
+    """Enters the GPU seconds of an attempt that is being stopped while its Job can still be seen: the Job takes what it
+    knows with it. The seconds of its pods' grace are added only where the phase still commits in them."""
+    job, current, position = case.job, case.current, case.position
+    if job is None or current is None or position is None or not case.is_active(job):
+        return case
+    being_stopped = case.spec.suspend or job.deleted is not None
+    if not being_stopped or current.accounted_until is not None or not job.gpus_per_pod:
+        return case
+    seconds = gpu_seconds(case, job)
+    status = with_gpu_seconds(case.status, position, seconds)
+    status = with_current(status, accounted_until=case.now.replace(microsecond=0))
+    outcome: Literal["Kept", "Wasted"] = "Kept" if case.spec.suspend else "Wasted"
+    return case.book(status).settle(Settled(position[1].value, None, outcome, seconds))
 
 
 def come_to_rest(case: Case) -> Case:
@@ -25,7 +42,8 @@ def come_to_rest(case: Case) -> Case:
     if case.job is not None and case.is_active(case.job):
         return case
     failure = current.failure
-    if not case.accounted:
+    stopped = not case.accounted
+    if stopped:
         failure = Failure(
             attempt=case.attempt, counted=False, time=case.now.replace(microsecond=0), message="stopped by spec.suspend"
         )
@@ -39,7 +57,10 @@ def come_to_rest(case: Case) -> Case:
         temporary_since=None,
         next_attempt_time=None,
         shards=None,
+        accounted_until=None,
     )
+    if stopped:
+        case = case.settle(Settled(position[1].value, Reason.SUSPENDED, "Kept"))
     entry = phase_status(rested, position)
     if entry is not None and entry.state in ("Running", "Failed"):
         rested = with_phase(rested, position, state="Pending")

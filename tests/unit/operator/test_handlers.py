@@ -9,6 +9,7 @@ from kubernetes_asyncio.client import Configuration
 from selm_operator.handlers import connection_info, kopf_settings, registry
 from selm_operator.kube import Connection
 from selm_operator.queue import Gone, Look, QueueTimes, WorkQueue
+from selm_operator.runs_audit import RunsAudit
 
 
 async def test_an_event_wakes_its_run_and_nothing_that_kopf_would_write_for_is_registered() -> None:
@@ -19,10 +20,14 @@ async def test_an_event_wakes_its_run_and_nothing_that_kopf_would_write_for_is_r
         return Gone()
 
     queue: WorkQueue[tuple[str, str]] = WorkQueue(look, QueueTimes(60, 1, 8), workers=1)
-    handlers = registry(queue, Connection(Configuration()))
+    audit = RunsAudit(None, (None,), queue.add, seconds=1)  # type: ignore[arg-type]
+    handlers = registry(queue, Connection(Configuration()), audit)
     (wake,) = handlers._watching.get_all_handlers()
-    await wake.fn(namespace="ns", name="tiny", body={}, type="ADDED")  # type: ignore
-    await wake.fn(namespace=None, name=None, body={}, type=None)  # type: ignore
+    body = {"metadata": {"uid": "u", "resourceVersion": "7"}}
+    await wake.fn(namespace="ns", name="tiny", body=body, type="ADDED")  # type: ignore
+    assert audit.told == {"u": "7"}
+    await wake.fn(namespace="ns", name="tiny", body=body, type="DELETED")  # type: ignore
+    assert audit.told == {}
     running = asyncio.create_task(queue.run())
     await asyncio.sleep(0.05)
     running.cancel()

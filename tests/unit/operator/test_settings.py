@@ -13,6 +13,7 @@ def test_everything_has_a_default() -> None:
     assert not settings.shared_paths
     assert settings.waits == Waits()
     assert settings.namespaces == ()
+    assert (settings.http_port, settings.time_scale) == (8080, 1.0)
 
 
 def test_what_is_set_is_obeyed() -> None:
@@ -25,12 +26,14 @@ def test_what_is_set_is_obeyed() -> None:
             "SELM_NAMESPACE": "selm-system",
             "SELM_WORKERS": "3",
             "SELM_LOG_FORMAT": "json",
+            "SELM_HTTP_PORT": "9090",
         }
     )
     assert settings.runtime_image == "runtime:1"
     assert settings.shared_paths
     assert settings.preparation_resources == {"requests": {"cpu": "500m", "memory": "1Gi"}}
     assert settings.namespaces == ("a", "b")
+    assert settings.http_port == 9090
     assert (settings.namespace, settings.workers, settings.log_format) == ("selm-system", 3, "json")
 
 
@@ -47,7 +50,7 @@ WRONG = {
     "SELM_SHARED_PATHS": "yes",
     "SELM_TIME_SCALE": "0",
     "SELM_WORKERS": "none",
-    "SELM_METRICS_PORT": "-1",
+    "SELM_HTTP_PORT": "-1",
     "SELM_LOG_FORMAT": "xml",
     "SELM_PREPARATION_RESOURCES": '{"requests": {"cpu": "much"}}',
 }
