@@ -39,11 +39,13 @@ format:
 	@$(VENV)/ruff check --fix --quiet .
 	@$(VENV)/ruff format --quiet .
 
-generate: install ## Write the CRD and the field reference from the models
+generate: install ## Write the CRD, the field reference and the chart's parts from the models
 	@$(VENV)/python -m selm_operator.api.generate
+	@$(VENV)/python scripts/generate_chart.py
 
 check-generated: ## Fail if a generated file is not current
 	@$(VENV)/python -m selm_operator.api.generate --check
+	@$(VENV)/python scripts/generate_chart.py --check
 
 clean: ## Stop the demo's cluster and remove all that the demo and the tests made
 	@if [ -x $(VENV)/selm ]; then $(VENV)/selm local down --delete; fi
