@@ -17,6 +17,7 @@ from selm_local.controllers.events import EventRecorder
 from selm_local.controllers.garbage import GarbageCollector
 from selm_local.controllers.jobs import JobController
 from selm_local.controllers.namespaces import NamespaceController
+from selm_local.controllers.quotas import QuotaController
 from selm_local.controllers.scheduler import Scheduler
 from selm_local.node.agent import NodeAgent, machine_resources
 from selm_local.node.context import NodeContext, container_environment
@@ -82,6 +83,7 @@ async def serve(
     server = ApiServer(registry, token, tls=certificates.context(), logs=agent)
     controllers = [
         NamespaceController(registry).run(),
+        QuotaController(registry).run(),
         GarbageCollector(registry).run(),
         JobController(registry).run(),
         Scheduler(registry, NODE_NAME).run(),

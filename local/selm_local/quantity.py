@@ -17,6 +17,7 @@ _SUFFIXES = {
     **{letter: Fraction(1000**power) for power, letter in enumerate("kMGTPE", start=1)},
     **{f"{letter}i": Fraction(1024**power) for power, letter in enumerate("KMGTPE", start=1)},
 }
+_DECIMAL = {-9: "n", -6: "u", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d+)|(n|u|m|k|[MGTPE]|[KMGTPE]i)?)")
 
 
@@ -51,3 +52,26 @@ def format_binary(value: int) -> str:
         if value and value % unit == 0:
             return f"{value // unit}{letter}"
     return str(value)
+
+
+def canonical(text: str) -> str:
+    """The quantity as the API server writes it, whatever the client wrote: "1000m" is "1", "1024Mi" is "1Gi".
+
+    Text that is no quantity comes back as it is; validation refuses it elsewhere.
+    Source: k8s.io/apimachinery/pkg/api/resource/quantity.go (CanonicalizeBytes).
+    """
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None:
+        return text
+    number, exponent, suffix = match.groups()
+    value = Fraction(number + (exponent or "")) * _SUFFIXES[suffix or ""]
+    if (suffix or "").endswith("i") and abs(value) >= 1024:
+        return ("-" if value < 0 else "") + format_binary(math.ceil(abs(value)))
+    nano = math.ceil(abs(value) * 10**9)
+    if nano == 0:
+        return "0"
+    power = -9
+    while nano % 1000 == 0 and power < 18:
+        nano, power = nano // 1000, power + 3
+    ending = (f"e{power}" if power else "") if exponent else _DECIMAL[power]
+    return f"{'-' if value < 0 else ''}{nano}{ending}"

@@ -15,6 +15,7 @@ from selm_local.controllers.events import EventRecorder
 from selm_local.controllers.garbage import GarbageCollector
 from selm_local.controllers.jobs import JobController
 from selm_local.controllers.namespaces import NamespaceController
+from selm_local.controllers.quotas import QuotaController
 from selm_local.controllers.scheduler import Scheduler
 from selm_local.node.agent import NodeAgent
 from selm_local.node.context import NodeContext, container_environment
@@ -54,6 +55,7 @@ class LocalCluster:
         registry = self.registry
         for controller in (
             NamespaceController(registry).run(),
+            QuotaController(registry).run(),
             GarbageCollector(registry).run(),
             JobController(registry).run(),
             Scheduler(registry, NODE).run(),

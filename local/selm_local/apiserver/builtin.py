@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from selm_local.apiserver.storage import Object
+from selm_local.quantity import canonical
 
 RELEASE = "v1.36.0"
 _PROPS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
@@ -215,7 +216,7 @@ def _schema_or_other(value: Any, path: str, unknown: list[str]) -> Any:
 def _quantity(value: Any, path: str, unknown: list[str]) -> Any:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise _wrong(value, path, "resource.Quantity")
-    return value if isinstance(value, str) else json.dumps(value)
+    return canonical(value if isinstance(value, str) else json.dumps(value))
 
 
 def _int_or_string(value: Any, path: str, unknown: list[str]) -> Any:

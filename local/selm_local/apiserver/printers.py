@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from selm_local.apiserver.durations import age_of, since
-from selm_local.apiserver.printers_workloads import job_cells, pod_cells, pod_conditions
+from selm_local.apiserver.printers_workloads import (
+    deployment_cells,
+    job_cells,
+    pod_cells,
+    pod_conditions,
+    replica_set_cells,
+    selector_text,
+)
 from selm_local.apiserver.storage import Object
 
 Cells = list[Any]
@@ -51,6 +58,14 @@ def _service(obj: Object) -> Cells:
     )
     selector = ",".join(f"{k}={v}" for k, v in (spec.get("selector") or {}).items())
     return [kind, spec.get("clusterIP") or "<none>", external, ports or "<none>", age_of(obj), selector or "<none>"]
+
+
+def _quota(obj: Object) -> Cells:
+    hard, used = _status(obj).get("hard") or {}, _status(obj).get("used") or {}
+    shown: dict[bool, list[str]] = {False: [], True: []}
+    for name in sorted(hard):
+        shown[name.startswith("limits")].append(f"{name}: {used.get(name, '0')}/{hard[name]}")
+    return [", ".join(shown[False]), ", ".join(shown[True]), age_of(obj)]
 
 
 def _node(obj: Object) -> Cells:
@@ -173,6 +188,49 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         ),
         _service,
     ),
+    ("apps", "Deployment"): Printer(
+        (
+            ("Ready", "string", 0),
+            ("Up-to-date", "string", 0),
+            ("Available", "string", 0),
+            ("Age", "string", 0),
+            ("Containers", "string", 1),
+            ("Images", "string", 1),
+            ("Selector", "string", 1),
+        ),
+        deployment_cells,
+    ),
+    ("apps", "ReplicaSet"): Printer(
+        (
+            ("Desired", "integer", 0),
+            ("Current", "integer", 0),
+            ("Ready", "integer", 0),
+            ("Age", "string", 0),
+            ("Containers", "string", 1),
+            ("Images", "string", 1),
+            ("Selector", "string", 1),
+        ),
+        replica_set_cells,
+    ),
+    ("policy", "PodDisruptionBudget"): Printer(
+        (
+            ("Min Available", "string", 0),
+            ("Max Unavailable", "string", 0),
+            ("Allowed Disruptions", "integer", 0),
+            ("Age", "string", 0),
+        ),
+        lambda o: [
+            str(_spec(o).get("minAvailable", "N/A")),
+            str(_spec(o).get("maxUnavailable", "N/A")),
+            _status(o).get("disruptionsAllowed", 0),
+            age_of(o),
+        ],
+    ),
+    ("networking.k8s.io", "NetworkPolicy"): Printer(
+        (("Pod-Selector", "string", 0), ("Age", "string", 0)),
+        lambda o: [selector_text(_spec(o).get("podSelector") or {}), age_of(o)],
+    ),
+    ("", "ResourceQuota"): Printer((("Request", "string", 0), ("Limit", "string", 0), ("Age", "string", 0)), _quota),
     ("", "Node"): Printer(
         (
             ("Status", "string", 0),

@@ -145,3 +145,38 @@ def _job_duration(status: Object) -> str:
 def _containers(template: Object) -> tuple[str, str]:
     found = (template.get("spec") or {}).get("containers") or []
     return ",".join(c["name"] for c in found), ",".join(c.get("image", "") for c in found)
+
+
+# --- Deployments and ReplicaSets
+
+
+def deployment_cells(obj: Object) -> list[Any]:
+    spec, status = _spec(obj), _status(obj)
+    containers, images = _containers(spec.get("template") or {})
+    ready = f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 0)}"
+    counts = [status.get("updatedReplicas", 0), status.get("availableReplicas", 0)]
+    return [ready, *counts, age_of(obj), containers, images, selector_text(spec.get("selector"))]
+
+
+def replica_set_cells(obj: Object) -> list[Any]:
+    spec, status = _spec(obj), _status(obj)
+    containers, images = _containers(spec.get("template") or {})
+    counts = [spec.get("replicas", 0), status.get("replicas", 0), status.get("readyReplicas", 0)]
+    return [*counts, age_of(obj), containers, images, selector_text(spec.get("selector"))]
+
+
+def selector_text(selector: Object | None) -> str:
+    """A metav1.LabelSelector as kubectl shows it."""
+    if selector is None:
+        return "<none>"
+    parts = [f"{k}={v}" for k, v in sorted((selector.get("matchLabels") or {}).items())]
+    for one in selector.get("matchExpressions") or []:
+        values = ",".join(sorted(one.get("values") or []))
+        match one["operator"]:
+            case "Exists":
+                parts.append(one["key"])
+            case "DoesNotExist":
+                parts.append(f"!{one['key']}")
+            case operator:
+                parts.append(f"{one['key']} {operator.lower()} ({values})")
+    return ",".join(parts) or "<none>"

@@ -25,9 +25,10 @@ from selm_local.apiserver.errors import ApiError
 from selm_local.apiserver.kinds import built_in_strategy
 from selm_local.apiserver.kinds.base import Strategy
 from selm_local.apiserver.kinds.crds import CustomResourceDefinitions
+from selm_local.apiserver.kinds.services import Services
 from selm_local.apiserver.meta import now_text
 from selm_local.apiserver.requests import CONTROLLER, DeleteRequest, FieldValidation, PatchType, WriteRequest, Written
-from selm_local.apiserver.resources import BUILT_IN, CRDS, PODS, Resource
+from selm_local.apiserver.resources import BUILT_IN, CRDS, PODS, SERVICES, Resource
 from selm_local.apiserver.schema.errors import required
 from selm_local.apiserver.selectors import parse_fields, parse_labels
 from selm_local.apiserver.storage import Change, Object, Storage, Stored
@@ -74,6 +75,9 @@ class Registry:
         if isinstance(crds, CustomResourceDefinitions):
             crds.stored = lambda: [s.object for s in storage.all(CRDS.storage)]
             crds.clock = clock
+        services = self.catalog.strategy(SERVICES)
+        if isinstance(services, Services):
+            services.stored = lambda: [s.object for s in storage.all(SERVICES.storage)]
         self._publish = storage.on_change
         storage.on_change = self._changed
         self.customs.load()

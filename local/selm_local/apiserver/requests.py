@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from selm_local.apiserver.access import User
 from selm_local.apiserver.storage import Object
 
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
@@ -16,7 +17,7 @@ CONTROLLER = "selm-local"
 @dataclass
 class WriteRequest:
     """manager: the field manager. duplicates: paths of keys that stood twice in the body. force: apply takes over
-    what other managers own. warnings: filled by the registry, sent as Warning headers. user: who asks."""
+    what other managers own. warnings: filled by the registry, sent as Warning headers. user: who asks; None is the cluster itself."""
 
     manager: str = CONTROLLER
     dry_run: bool = False
@@ -24,7 +25,7 @@ class WriteRequest:
     force: bool = False
     duplicates: tuple[str, ...] = ()
     warnings: list[str] = field(default_factory=list)
-    user: str = ""
+    user: User | None = None
 
 
 @dataclass

@@ -115,6 +115,7 @@ NODES = Resource("", "v1", "nodes", "Node", namespaced=False, short_names=("no",
 PERSISTENT_VOLUME_CLAIMS = Resource(
     "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", short_names=("pvc",), subresources=(STATUS,)
 )
+RESOURCE_QUOTAS = Resource("", "v1", "resourcequotas", "ResourceQuota", short_names=("quota",), subresources=(STATUS,))
 EVENTS_V1 = Resource("events.k8s.io", "v1", "events", "Event", short_names=("ev",), storage=EVENTS.storage)
 JOBS = Resource("batch", "v1", "jobs", "Job", categories=("all",), subresources=(STATUS,), generation=True)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
@@ -126,6 +127,38 @@ CLUSTER_ROLE_BINDINGS = Resource(
 )
 PRIORITY_CLASSES = Resource(
     "scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", namespaced=False, short_names=("pc",)
+)
+DEPLOYMENTS = Resource(
+    "apps",
+    "v1",
+    "deployments",
+    "Deployment",
+    short_names=("deploy",),
+    categories=("all",),
+    subresources=(STATUS,),
+    generation=True,
+)
+REPLICA_SETS = Resource(
+    "apps",
+    "v1",
+    "replicasets",
+    "ReplicaSet",
+    short_names=("rs",),
+    categories=("all",),
+    subresources=(STATUS,),
+    generation=True,
+)
+POD_DISRUPTION_BUDGETS = Resource(
+    "policy",
+    "v1",
+    "poddisruptionbudgets",
+    "PodDisruptionBudget",
+    short_names=("pdb",),
+    subresources=(STATUS,),
+    generation=True,
+)
+NETWORK_POLICIES = Resource(
+    "networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", short_names=("netpol",), generation=True
 )
 CRDS = Resource(
     "apiextensions.k8s.io",
@@ -166,7 +199,10 @@ BUILT_IN: tuple[Resource, ...] = (
     SECRETS,
     SERVICE_ACCOUNTS,
     SERVICES,
+    RESOURCE_QUOTAS,
     CRDS,
+    DEPLOYMENTS,
+    REPLICA_SETS,
     EVENTS_V1,
     SELF_SUBJECT_REVIEWS,
     TOKEN_REVIEWS,
@@ -176,6 +212,8 @@ BUILT_IN: tuple[Resource, ...] = (
     SUBJECT_ACCESS_REVIEWS,
     JOBS,
     LEASES,
+    NETWORK_POLICIES,
+    POD_DISRUPTION_BUDGETS,
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
     ROLE_BINDINGS,

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from selm_local.apiserver import errors, meta, patch
+from selm_local.apiserver.access import User
 from selm_local.apiserver.catalog import Catalog
 from selm_local.apiserver.errors import ApiError
 from selm_local.apiserver.kinds.base import DecodeError, Strategy
 from selm_local.apiserver.patch import FieldRequest
 from selm_local.apiserver.patching import from_patch_error, patch_refused, patched
+from selm_local.apiserver.quota import Quotas
 from selm_local.apiserver.requests import PatchType, WriteRequest, Written
 from selm_local.apiserver.resources import NAMESPACES, Resource
 from selm_local.apiserver.schema import errors as field
@@ -34,6 +36,9 @@ class Writes:
         self._storage = storage
         self._catalog = catalog
         self._clock = clock
+        self._quotas = Quotas(storage, catalog.stored)
+        # The HTTP shell sets it: what of a user's writes of roles and bindings is refused.
+        self.guard: Callable[[Resource, Object, Object | None, User], None] = lambda *_: None
 
     def create(self, resource: Resource, namespace: str | None, obj: Object, request: WriteRequest) -> Written:
         """`obj` becomes the server's."""
@@ -201,14 +206,18 @@ class Writes:
         found = meta.metadata(obj)
         generated = bool(found.get("generateName")) and not found.get("name")
         meta.fill_for_create(obj, namespace, self._clock())
+        if request.user is not None:
+            self.guard(resource, obj, None, request.user)
         obj = strategy.default(obj)
+        # Who owns what is settled before the server adds its own: addresses, finalizers, selectors are nobody's.
+        obj = self._owned(strategy, None, obj, request, operation, None)
         strategy.prepare_create(obj)
         strategy.admit(obj, self._find)
         meta.tidy(meta.metadata(obj))
         name = _name_of(obj)
         self._refuse_if(strategy, obj, self._meta_problems(strategy, obj, None) + strategy.validate(obj, None))
         request.warnings += strategy.warnings(obj, None)
-        obj = self._owned(strategy, None, obj, request, operation, None)
+        self._quotas.admit(resource, obj)
         for _ in range(_GENERATE_TRIES):
             if self._storage.get(resource.storage, namespace or "", name) is None:
                 break
@@ -238,6 +247,8 @@ class Writes:
         old = strategy.from_storage(stored.copy()) if strategy.converts else stored.object
         self._check_preconditions(resource, stored, meta.metadata(obj))
         meta.keep_from_old(obj, old)
+        if request.user is not None:
+            self.guard(resource, obj, old, request.user)
         obj = strategy.default(obj)
         if subresource is None:
             strategy.prepare_update(obj, old)
@@ -280,7 +291,8 @@ class Writes:
         if operation == "Apply":
             return obj
         field_request = self._field_request(strategy, request, operation, subresource)
-        result: Object = patch.settle(old, obj, field_request, strategy.merge_type())
+        before = strategy.blank() if old is None else old
+        result: Object = patch.settle(before, obj, field_request, strategy.merge_type(), created=old is None)
         return result
 
     def _check_preconditions(self, resource: Resource, stored: Stored, sent: dict[str, Any]) -> None:

@@ -1,13 +1,15 @@
 """The rules of each kind."""
 
 from selm_local.apiserver import resources as r
-from selm_local.apiserver.kinds import core, events
+from selm_local.apiserver.kinds import apps, core, events, policies
 from selm_local.apiserver.kinds.base import Decoded, DecodeError, Strategy
 from selm_local.apiserver.kinds.builtin import BuiltIn
 from selm_local.apiserver.kinds.claims import PersistentVolumeClaims
 from selm_local.apiserver.kinds.crds import CustomResourceDefinitions
 from selm_local.apiserver.kinds.jobs import Jobs
 from selm_local.apiserver.kinds.pods import Pods
+from selm_local.apiserver.kinds.quotas import ResourceQuotas
+from selm_local.apiserver.kinds.services import Services
 
 __all__ = ["DecodeError", "Decoded", "Strategy", "built_in_strategy"]
 
@@ -17,7 +19,12 @@ _STRATEGIES: dict[r.Resource, type[BuiltIn]] = {
     r.SERVICE_ACCOUNTS: core.ServiceAccounts,
     r.NAMESPACES: core.Namespaces,
     r.NODES: core.Nodes,
-    r.SERVICES: core.Services,
+    r.SERVICES: Services,
+    r.RESOURCE_QUOTAS: ResourceQuotas,
+    r.DEPLOYMENTS: apps.Deployments,
+    r.REPLICA_SETS: apps.ReplicaSets,
+    r.POD_DISRUPTION_BUDGETS: policies.PodDisruptionBudgets,
+    r.NETWORK_POLICIES: policies.NetworkPolicies,
     r.LEASES: core.Leases,
     r.ROLES: core.RoleLike,
     r.CLUSTER_ROLES: core.RoleLike,

@@ -64,6 +64,10 @@ class Strategy:
             self._merge_type = patch.merge_type((self.resource.group, self.resource.version, self.resource.kind))
         return self._merge_type
 
+    def blank(self) -> Object:
+        """An object of this kind in which nothing is set: the ground against which a new one's fields are owned."""
+        return {}
+
     def default(self, obj: Object) -> Object:
         return obj
 

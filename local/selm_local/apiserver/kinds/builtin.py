@@ -22,6 +22,8 @@ class BuiltIn(Strategy):
         if name is None:
             raise ValueError(f"Kubernetes {builtin.RELEASE} publishes no schema of {resource}")
         self._read = builtin.decoder(name)
+        declared = builtin.definitions()[name].get("properties") or {}
+        self._parts = [part for part in ("metadata", "spec", "status") if part in declared]
 
     def decode(self, obj: Object) -> Decoded:
         resource = self.resource
@@ -30,6 +32,14 @@ class BuiltIn(Strategy):
             raise builtin.DecodeError(f'no kind "{kind}" is registered for version "{version}" at this path')
         decoded, unknown = self._read(obj)
         return Decoded({"apiVersion": resource.api_version, "kind": resource.kind, **decoded}, unknown)
+
+    def blank(self) -> Object:
+        """Go's structs are there, empty, where its pointers, maps and lists are absent."""
+        return {part: {} for part in self._parts} | self.blank_parts()
+
+    def blank_parts(self) -> Object:
+        """What beyond metadata, spec and status is there in an empty object of the kind."""
+        return {}
 
     def prepare_create(self, obj: Object) -> None:
         super().prepare_create(obj)

@@ -1,13 +1,11 @@
-"""Namespaces, nodes, ConfigMaps, Secrets, ServiceAccounts, Services, Leases, RBAC, PriorityClasses."""
+"""Namespaces, nodes, ConfigMaps, Secrets, ServiceAccounts, Leases, RBAC, PriorityClasses."""
 
 # ruff: noqa: ARG002 - hooks share one signature
 from __future__ import annotations
 
 import base64
 import re
-from typing import Any
 
-from selm_local.apiserver import errors as refusals
 from selm_local.apiserver.kinds.base import Decoded
 from selm_local.apiserver.kinds.builtin import BuiltIn, at_least, immutable, one_of, path_segment
 from selm_local.apiserver.schema import errors as field
@@ -132,58 +130,6 @@ class Nodes(BuiltIn):
         return name in ("metadata.name", "spec.unschedulable")
 
 
-class Services(BuiltIn):
-    """Headless Services: names for pods. What would need a proxy is not built."""
-
-    create_on_update = True
-    returns_deleted = True
-
-    def default(self, obj: Object) -> Object:
-        spec = obj.setdefault("spec", {})
-        kind = spec.setdefault("type", "ClusterIP")
-        if kind != "ClusterIP" or spec.get("clusterIP") != "None":
-            what = kind if kind != "ClusterIP" else "ClusterIP with a virtual address"
-            raise refusals.not_implemented(f"Services of type {what}; headless ones (clusterIP: None) work")
-        spec.setdefault("clusterIPs", ["None"])
-        spec.setdefault("sessionAffinity", "None")
-        spec.setdefault("internalTrafficPolicy", "Cluster")
-        spec.setdefault("ipFamilies", ["IPv4"])
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
-        for port in spec.get("ports") or []:
-            port.setdefault("protocol", "TCP")
-            if "port" in port:
-                port.setdefault("targetPort", port["port"])
-        return obj
-
-    def initial_status(self, obj: Object) -> Object:
-        return {"loadBalancer": {}}
-
-    def validate_name(self, name: str) -> list[str]:
-        return names.dns1035_label(name)
-
-    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
-        spec, found = obj["spec"], []
-        ports = spec.get("ports") or []
-        found += names.label_map(spec.get("selector"), "spec.selector")
-        seen: set[Any] = set()
-        for i, port in enumerate(ports):
-            here, number = f"spec.ports[{i}]", port.get("port")
-            if not port.get("name") and len(ports) > 1:
-                found.append(field.required(f"{here}.name"))
-            if port.get("name"):
-                found += [field.invalid(f"{here}.name", port["name"], t) for t in names.dns1123_label(port["name"])]
-                if port["name"] in seen:
-                    found.append(field.duplicate(f"{here}.name", port["name"]))
-                seen.add(port["name"])
-            if number is None or not 1 <= number <= 65535:
-                found.append(field.invalid(f"{here}.port", number, "must be between 1 and 65535, inclusive"))
-            found += one_of(f"{here}.protocol", port["protocol"], ("SCTP", "TCP", "UDP"))
-        found += one_of("spec.sessionAffinity", spec["sessionAffinity"], ("ClientIP", "None"))
-        if old is not None:
-            found += immutable("spec.clusterIPs[0]", spec["clusterIP"], old["spec"].get("clusterIP"))
-        return found
-
-
 class Leases(BuiltIn):
     create_on_update = True
     unconditional_update = False
@@ -200,6 +146,9 @@ class Leases(BuiltIn):
 
 class RoleLike(BuiltIn):
     create_on_update = True
+
+    def blank_parts(self) -> Object:
+        return {"rules": None}
 
     def validate_name(self, name: str) -> list[str]:
         return path_segment(name)
@@ -229,6 +178,9 @@ class RoleLike(BuiltIn):
 
 class RoleBindingLike(BuiltIn):
     create_on_update = True
+
+    def blank_parts(self) -> Object:
+        return {"roleRef": {"apiGroup": "", "kind": "", "name": ""}}
 
     def validate_name(self, name: str) -> list[str]:
         return path_segment(name)

@@ -45,6 +45,15 @@ _RENAMED = (
 class CoreEvents(BuiltIn):
     create_on_update = True
 
+    def blank_parts(self) -> Object:
+        return {
+            "involvedObject": {},
+            "source": {},
+            "eventTime": None,
+            "reportingComponent": "",
+            "reportingInstance": "",
+        }
+
     def default(self, obj: Object) -> Object:
         obj.setdefault("source", {})
         return obj
@@ -106,6 +115,9 @@ class NewEvents(BuiltIn):
     """events.k8s.io/v1."""
 
     create_on_update = True
+
+    def blank_parts(self) -> Object:
+        return {"regarding": {}, "deprecatedSource": {}, "eventTime": None}
 
     @property
     def converts(self) -> bool:

@@ -9,7 +9,7 @@ import copy
 
 from selm_local.apiserver.kinds.builtin import BuiltIn, at_least, immutable, one_of
 from selm_local.apiserver.kinds.jobpolicies import validate_failure_policy, validate_success_policy
-from selm_local.apiserver.kinds.podspec import default_pod_spec, validate_pod_spec
+from selm_local.apiserver.kinds.podspec import blank_template, default_pod_spec, validate_pod_spec
 from selm_local.apiserver.schema import errors as field
 from selm_local.apiserver.schema import names
 from selm_local.apiserver.schema.errors import FieldError
@@ -28,6 +28,9 @@ _WARNING = (
 
 class Jobs(BuiltIn):
     default_propagation = "Orphan"
+
+    def blank_parts(self) -> Object:
+        return {"spec": {"template": blank_template()}}
 
     def default(self, obj: Object) -> Object:
         spec = obj.setdefault("spec", {})

@@ -38,6 +38,9 @@ _NOT_CHANGEABLE = (
 class Pods(BuiltIn):
     returns_deleted = True
 
+    def blank_parts(self) -> Object:
+        return {"spec": {"containers": None}}
+
     def default(self, obj: Object) -> Object:
         spec = obj.setdefault("spec", {})
         default_pod_spec(spec)

@@ -42,6 +42,11 @@ def quantity(text: str) -> Decimal | None:
         return None
 
 
+def blank_template() -> Object:
+    """A pod template in which nothing is set, as Go writes it."""
+    return {"metadata": {}, "spec": {"containers": None}}
+
+
 # --- defaults
 
 

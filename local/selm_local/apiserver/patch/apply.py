@@ -70,11 +70,12 @@ def apply(live: Json | None, applied: Json, request: FieldRequest, type_: MergeT
     return _with_managers(merged, capped(updated))
 
 
-def settle(live: Json | None, new: Json, request: FieldRequest, type_: MergeType) -> Json:
+def settle(live: Json | None, new: Json, request: FieldRequest, type_: MergeType, *, created: bool = False) -> Json:
     """`new`, about to be stored by a create, update or other patch, with its managedFields brought up to date.
 
     Changed fields become the request's, removed ones nobody's; unchanged ones stay whose they were, so that an update
     of nothing keeps the entries of `live` as they are. An explicit empty `metadata.managedFields` forgets all owners.
+    created: there was no object; `live` is what an empty one of its kind looks like.
     """
     given = (new.get("metadata") or {}).get("managedFields") if isinstance(new, dict) else None
     base: Json = {} if live is None else live
@@ -82,7 +83,7 @@ def settle(live: Json | None, new: Json, request: FieldRequest, type_: MergeType
         managers: Managers = {}
     else:
         managers = (decode(new.get("metadata")) if request.subresource == "" else {}) or decode(base.get("metadata"))
-        if live is not None and not managers:
+        if live is not None and not managers and not created:
             return _with_managers(_bare(new), {})  # nothing was tracked: an update does not begin to
     difference = compare(type_, _bare(base), _bare(new)).without(request.reset)
     updated = _take(managers, difference)

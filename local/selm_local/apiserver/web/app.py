@@ -12,6 +12,7 @@ from aiohttp import web
 from selm_local.apiserver import errors
 from selm_local.apiserver.access import Access, Attributes, User
 from selm_local.apiserver.errors import ApiError
+from selm_local.apiserver.escalation import Guard
 from selm_local.apiserver.logs import PodLogs
 from selm_local.apiserver.registry import Registry
 from selm_local.apiserver.resources import PODS, REVIEWS, SERVICE_ACCOUNTS, Resource
@@ -40,16 +41,13 @@ _UNBUILT_GROUPS = frozenset(
     {
         "admissionregistration.k8s.io",
         "apiregistration.k8s.io",
-        "apps",
         "autoscaling",
         "certificates.k8s.io",
         "discovery.k8s.io",
         "flowcontrol.apiserver.k8s.io",
         "internal.apiserver.k8s.io",
         "metrics.k8s.io",
-        "networking.k8s.io",
         "node.k8s.io",
-        "policy",
         "resource.k8s.io",
         "storage.k8s.io",
         "storagemigration.k8s.io",
@@ -64,13 +62,19 @@ _UNBUILT = frozenset(
         ("", "persistentvolumes"),
         ("", "podtemplates"),
         ("", "replicationcontrollers"),
-        ("", "resourcequotas"),
+        ("apps", "controllerrevisions"),
+        ("apps", "daemonsets"),
+        ("apps", "statefulsets"),
         ("batch", "cronjobs"),
         ("coordination.k8s.io", "leasecandidates"),
+        ("networking.k8s.io", "ingressclasses"),
+        ("networking.k8s.io", "ingresses"),
+        ("networking.k8s.io", "ipaddresses"),
+        ("networking.k8s.io", "servicecidrs"),
     }
 )
-# `kubectl describe namespace` looks for these and takes "not found", alone, for a server that has none.
-_LOOKED_FOR = frozenset({("", "limitranges"), ("", "resourcequotas")})
+# `kubectl describe namespace` looks for them and takes "not found", alone, for a server that has none.
+_LOOKED_FOR = frozenset({("", "limitranges")})
 _UNBUILT_SUBRESOURCES = frozenset({"attach", "ephemeralcontainers", "exec", "portforward", "proxy", "resize", "scale"})
 
 
@@ -83,6 +87,7 @@ class ApiServer:
     ):
         self.registry = registry
         self.access = Access(registry.storage, token, registry.clock)
+        registry.writes.guard = Guard(self.access, registry.storage).check
         self.logs = logs
         self._tls = tls
         self._openapi = OpenApi(registry.catalog)
@@ -159,7 +164,7 @@ class ApiServer:
         if resource.group == "" and resource.plural == "namespaces" and target.name:
             attributes = Attributes(target.verb, "", target.resource_text, target.name, target.name)
         self.access.require(user, attributes)
-        call = Call(request, self.registry, resource, target, accept, user.name)
+        call = Call(request, self.registry, resource, target, accept, user)
         if target.verb == "get" and route.is_true(request.query.get("watch")) and not target.subresource:
             return await watch(call)
         if target.subresource:

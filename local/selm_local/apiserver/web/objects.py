@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from selm_local.apiserver import errors
+from selm_local.apiserver.access import User
 from selm_local.apiserver.kinds.base import Strategy
 from selm_local.apiserver.registry import Registry
 from selm_local.apiserver.requests import PatchType, WriteRequest, Written
@@ -30,10 +31,10 @@ Handler = Callable[["Call"], Awaitable[web.StreamResponse]]
 
 
 class Call:
-    """One request to one resource, authorized already. user: the caller's name."""
+    """One request to one resource, authorized already. user: the caller."""
 
     def __init__(
-        self, request: web.Request, registry: Registry, resource: Resource, target: Target, wanted: Wanted, user: str
+        self, request: web.Request, registry: Registry, resource: Resource, target: Target, wanted: Wanted, user: User
     ):
         self.request = request
         self.registry = registry

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from multidict import MultiMapping
 
+from selm_local.apiserver.access import User
 from selm_local.apiserver.errors import ApiError, bad_request, invalid
 from selm_local.apiserver.requests import DeleteRequest, FieldValidation, WriteRequest
 from selm_local.apiserver.schema.errors import FieldError, not_supported
@@ -48,7 +49,7 @@ def _dry_run(values: list[str], kind: str) -> bool:
 
 
 def write_request(
-    query: MultiMapping[str], user_agent: str, user: str, kind: str, *, apply: bool = False
+    query: MultiMapping[str], user_agent: str, user: User, kind: str, *, apply: bool = False
 ) -> WriteRequest:
     """Of a create, update or patch. The manager defaults to the client's name, except for apply, which must say it."""
     validation = query.get("fieldValidation") or "Warn"
