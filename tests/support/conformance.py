@@ -9,7 +9,7 @@ answered. A scenario is a list of steps, done in order in a namespace of its own
     watch: /path           the events while the steps of `during` are done
     kubectl: [arguments]   with stdin (an object), tries
     sleep: seconds
-    note: expression       over the answers saved so far, by their names
+    note: expression       over the answers saved so far, by their names; `last` and `code` are the newest's
 
 A step that bears the name `step` is compared with the recording of that name: the whole answer, or what `pick`, a
 JMESPath expression, takes of it; with `compare: refused` only whether it was refused. `save` keeps an answer under a
@@ -47,19 +47,23 @@ _REFERENCE = re.compile(r"\$\{([^}]+)\}")
 class _Functions(jmespath.functions.Functions):  # type: ignore[misc]
     """What the expressions of the data need beyond JMESPath's own functions."""
 
-    @jmespath.functions.signature({"types": ["object", "null"]}, {"types": ["array"]})  # type: ignore[untyped-decorator]
+    @jmespath.functions.signature({"types": ["object", "null"]}, {"types": ["array"]})
     def _func_only(self, value: dict[str, Any] | None, names: list[str]) -> dict[str, Any]:
         return {name: (value or {})[name] for name in names if name in (value or {})}
 
-    @jmespath.functions.signature({"types": ["object"]}, {"types": ["array"]})  # type: ignore[untyped-decorator]
+    @jmespath.functions.signature({"types": ["object"]}, {"types": ["array"]})
     def _func_without(self, value: dict[str, Any], names: list[str]) -> dict[str, Any]:
         return {name: one for name, one in value.items() if name not in names}
 
-    @jmespath.functions.signature({"types": ["string"]}, {"types": ["number"]})  # type: ignore[untyped-decorator]
+    @jmespath.functions.signature({"types": ["string"]}, {"types": ["number"]})
     def _func_prefix(self, text: str, length: int) -> str:
         return text[:length]
 
-    @jmespath.functions.signature({"types": ["array"]})  # type: ignore[untyped-decorator]
+    @jmespath.functions.signature({"types": ["array"]})
+    def _func_all_but_last(self, values: list[Any]) -> list[Any]:
+        return values[:-1]  # JMESPath's own slice leaves nulls out
+
+    @jmespath.functions.signature({"types": ["array"]})
     def _func_sort_json(self, values: list[Any]) -> list[Any]:
         return sorted(values, key=json.dumps)
 
@@ -119,7 +123,8 @@ def replay(client: Client, scenario: str) -> list[Outcome]:
     outcomes = []
     for one in golden:
         sent, came = run.came.get(one["step"], ("", None))
-        found = [] if came is None else differences(one, came)
+        answer = {key: value for key, value in one.items() if key not in ("request", "kubectl")}
+        found = [] if came is None else differences(answer, came)
         outcomes.append(Outcome(scenario, one["step"], sent, one, came, found))
     return outcomes
 
@@ -171,7 +176,8 @@ class Run:
         elif "sleep" in step:
             time.sleep(step["sleep"])
         else:
-            self._keep(step["step"], step["note"], {"value": self._plain(pick(step["note"], self._saved))})
+            expression = self._filled(step["note"])
+            self._keep(step["step"], expression, {"value": self._plain(pick(expression, self._saved))})
 
     # --- the kinds of steps
 
@@ -186,14 +192,13 @@ class Run:
             accept=step.get("accept", "application/json"),
             token=self._filled(step.get("token", "")),
         )
-        self._save(step, answer.body)
+        self._save(step, answer.body, answer.code)
         if "step" in step:
             self._keep(step["step"], step["send"], self._record(step, answer))
 
     def _record(self, step: dict[str, Any], answer: Answer) -> dict[str, Any]:
-        body = pick(step["pick"], answer.body) if answer.ok and "pick" in step else answer.body
-        request = plain_text(self._filled(step["send"]), self._ns)
-        record: dict[str, Any] = {"step": step["step"], "request": request}
+        body = pick(self._filled(step["pick"]), answer.body) if answer.ok and "pick" in step else answer.body
+        record: dict[str, Any] = {"step": step["step"]}
         if step.get("compare") == "refused":
             record |= {"refused": not answer.ok, "soft": [answer.code, self._plain(body)]}
         else:
@@ -210,7 +215,7 @@ class Run:
             if pick(step["holds"], {"code": answer.code, "body": answer.body}) or time.monotonic() > end:
                 break
             time.sleep(POLL_SECONDS)
-        self._save(step, answer.body)
+        self._save(step, answer.body, answer.code)
 
     def _watch(self, step: dict[str, Any]) -> None:
         """Events are heard until as many came as were recorded, and a little longer; at most `seconds`."""
@@ -247,7 +252,6 @@ class Run:
         done = self._client.kubectl(self._ns, arguments, stdin, step.get("tries", 1))
         out = "soft" if "soft" in self._recorded.get(step["step"], {}) else "out"
         record = {
-            "kubectl": plain_text(" ".join(arguments), self._ns),
             "exit": done.returncode,
             out: plain_text(done.stdout, self._ns),
             "err": plain_text(done.stderr, self._ns),
@@ -273,7 +277,8 @@ class Run:
             return value
         return _REFERENCE.sub(lambda found: str(pick(found[1], self._saved)), value.replace("{ns}", self._ns))
 
-    def _save(self, step: dict[str, Any], value: Any) -> None:
+    def _save(self, step: dict[str, Any], value: Any, code: int = 0) -> None:
+        self._saved |= {"last": value, "code": code}
         if "save" in step:
             self._saved[step["save"]] = value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import yaml
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 REQUEST_SECONDS = 60
 KUBECTL_SECONDS = 120
+KUBECTL = Path(sys.executable).with_name("kubectl")  # of the environment: its prose is part of what is compared
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Client:
         self, namespace: str, arguments: list[str], stdin: str | None, tries: int
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl in a namespace until it succeeds, at most so often, a second apart."""
-        command = ["kubectl", "--kubeconfig", str(self.kubeconfig), "-n", namespace, *arguments]
+        command = [str(KUBECTL), "--kubeconfig", str(self.kubeconfig), "-n", namespace, *arguments]
         while True:
             done = subprocess.run(
                 command, input=stdin, capture_output=True, text=True, timeout=KUBECTL_SECONDS, check=False

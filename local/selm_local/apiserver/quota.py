@@ -70,7 +70,7 @@ def object_usage(resource: Resource, obj: Object) -> Usage:
 def in_scope(quota: Object, resource: Resource, obj: Object) -> bool:
     """Whether the quota is about this object at all."""
     spec = quota.get("spec") or {}
-    wanted = [(scope, "Exists", []) for scope in spec.get("scopes") or []]
+    wanted: list[tuple[str, str, list[str]]] = [(scope, "Exists", []) for scope in spec.get("scopes") or []]
     for one in (spec.get("scopeSelector") or {}).get("matchExpressions") or []:
         wanted.append((one["scopeName"], one["operator"], one.get("values") or []))
     if not wanted:

@@ -142,7 +142,8 @@ class Registry:
                 obj = strategy.from_storage(stored.copy()) if strategy.converts else stored.object
                 return fields.matches(lambda name: strategy.field_value(obj, name))
 
-        return Filter(resource.storage, namespace, parse_labels(label_selector), predicate)
+        where = namespace if resource.namespaced else namespace or ""
+        return Filter(resource.storage, where, parse_labels(label_selector), predicate, fields.exact("metadata.name"))
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         """Raises ApiError 404 NotFound."""
@@ -160,8 +161,8 @@ class Registry:
         """Items in the order of namespace and name, and the resourceVersion to watch from."""
         strategy = self.strategy(resource)
         selected = self.filter(resource, namespace, label_selector, field_selector)
-        found = [s for s in self.storage.all(resource.storage, namespace) if selected.matches(s)]
-        return [strategy.from_storage(s.copy()) for s in found], str(self.storage.version)
+        items = [strategy.from_storage(s.copy()) for s in selected.find(self.storage)]
+        return items, str(self.storage.version)
 
     async def watch(
         self,

@@ -54,6 +54,10 @@ class Selector:
     def matches(self, labels: Mapping[str, str]) -> bool:
         return all(r.matches(labels) for r in self.requirements)
 
+    def wanted(self) -> list[tuple[str, frozenset[str]]]:
+        """(key, values) of what an index of labels can answer."""
+        return [(r.key, r.values) for r in self.requirements if r.operator == "in"]
+
     def __bool__(self) -> bool:
         return bool(self.requirements)
 

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from selm_local.apiserver.index import Table
+
 Object = dict[str, Any]
 ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
 
@@ -134,7 +136,7 @@ class Storage:
         self._window = window
         self._keep_seconds = keep_seconds
         self._db = self._connect()
-        self._objects: dict[str, dict[tuple[str, str], Stored]] = {}
+        self._tables: dict[str, Table[Stored]] = {}
         self._history: deque[Change] = deque()
         self.version = 0
         self.floor = 0
@@ -166,11 +168,11 @@ class Storage:
             stored = Stored(storage, namespace, name, version, body)
             old = by_version.pop(previous, None) if previous is not None else None
             by_version[version] = stored
-            table = self._objects.setdefault(storage, {})
-            if change == "DELETED":
-                table.pop((namespace, name), None)
-            else:
-                table[namespace, name] = stored
+            table = self._tables.setdefault(storage, Table())
+            if change != "DELETED":
+                table.put(stored)
+            elif table.get(namespace, name) is not None:
+                table.remove(namespace, name)
             if version > self.floor:
                 self._history.append(Change(version, change, stored, old, when))
             self.version = max(self.version, version)
@@ -194,14 +196,18 @@ class Storage:
     # --- reading
 
     def get(self, storage: str, namespace: str, name: str) -> Stored | None:
-        table = self._objects.get(storage)
-        return table.get((namespace, name)) if table else None
+        return self.table(storage).get(namespace, name)
+
+    def table(self, storage: str) -> Table[Stored]:
+        """The live objects under a key."""
+        found = self._tables.get(storage)
+        if found is None:
+            found = self._tables[storage] = Table()
+        return found
 
     def all(self, storage: str, namespace: str | None = None) -> list[Stored]:
         """All objects, in the order of namespace and name (the order in which a real API server lists them)."""
-        table = self._objects.get(storage, {})
-        found = table.values() if namespace is None else (s for s in table.values() if s.namespace == namespace)
-        return sorted(found, key=lambda s: (s.namespace, s.name))
+        return list(self.table(storage).ordered(namespace))
 
     def list_at(self, storage: str, namespace: str | None, version: int) -> list[Stored]:
         """The list as it was at `version`. Raises Compacted when the history does not reach back so far."""
@@ -241,7 +247,9 @@ class Storage:
 
     def delete(self, storage: str, namespace: str, name: str, last: Object) -> Stored:
         """Remove. `last` is the state that watchers see in the DELETED event."""
-        old = self._objects[storage][namespace, name]
+        old = self.table(storage).get(namespace, name)
+        if old is None:
+            raise KeyError(f"{storage} {namespace}/{name}")
         return self._commit("DELETED", storage, namespace, name, last, old)
 
     def _commit(
@@ -276,12 +284,12 @@ class Storage:
             self._db.execute("ROLLBACK")
             raise
         self.version = version
-        table = self._objects.setdefault(storage, {})
+        table = self.table(storage)
         if kind == "DELETED":
-            del table[namespace, name]
+            table.remove(namespace, name)
             new.forget_parsed()
         else:
-            table[namespace, name] = new
+            table.put(new)
         if old is not None:
             old.forget_parsed()
         change = Change(version, kind, new, old, now)

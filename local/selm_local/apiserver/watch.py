@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -46,12 +46,24 @@ class WatchEvent:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which objects a watch or list is about."""
+    """Which objects a watch or list is about. name: the only one that can match, where a selector says it."""
 
     storage: str
     namespace: str | None = None
     labels: Selector = EVERYTHING
     fields: Callable[[Stored], bool] | None = None
+    name: str | None = None
+
+    def find(self, storage: Storage, after: tuple[str, str] = ("", "")) -> Iterator[Stored]:
+        """The live objects that match, in order, beginning behind `after`; what an index knows is not searched for."""
+        table = storage.table(self.storage)
+        if self.name is not None and self.namespace is not None:
+            one = table.get(self.namespace, self.name)
+            found: Iterable[Stored] = [one] if one is not None and (one.namespace, one.name) > after else []
+        else:
+            labelled = table.labelled(self.labels.wanted(), self.namespace, after) if self.labels else None
+            found = table.ordered(self.namespace, after) if labelled is None else labelled
+        return (stored for stored in found if self.matches(stored))
 
     def matches(self, stored: Stored) -> bool:
         if self.namespace is not None and stored.namespace != self.namespace:
@@ -166,9 +178,8 @@ class Hub:
         """
         watcher = Watcher(selected)
         if not since or initial:
-            for stored in self._storage.all(selected.storage, selected.namespace):
-                if selected.matches(stored):
-                    watcher.push(WatchEvent("ADDED", stored.raw, stored.version))
+            for stored in selected.find(self._storage):
+                watcher.push(WatchEvent("ADDED", stored.raw, stored.version))
         else:
             # A version from the future gets nothing until the state has come so far.
             watcher = Watcher(selected, since)

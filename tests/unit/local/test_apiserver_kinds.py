@@ -298,8 +298,8 @@ async def test_other_kinds_refuse(registry: Registry, what: str) -> None:
 
 
 async def test_what_is_not_built_is_said(registry: Registry) -> None:
-    service = {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}}
-    with pytest.raises(ApiError, match="does not implement Services of type ClusterIP") as caught:
+    service = {"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}}
+    with pytest.raises(ApiError, match="does not implement Services of type NodePort") as caught:
         await registry.create(SERVICES, "default", service)
     assert caught.value.code == 501
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from selm_local.apiserver.errors import ApiError, bad_request, gone
 from selm_local.apiserver.storage import Compacted, Storage, Stored
@@ -45,19 +47,28 @@ def page(storage: Storage, selected: Filter, limit: int, token: str, exact: int 
         version, after = _read_token(token)
     if version > storage.version:
         raise too_large(version, storage.version)
-    try:
-        if version == storage.version:
-            found = storage.all(selected.storage, selected.namespace)
-        else:
-            found = storage.list_at(selected.storage, selected.namespace, version)
-    except Compacted:
-        raise gone("The provided continue parameter is too old to display a consistent list result.") from None
-    matching = [s for s in found if (s.namespace, s.name) > after and selected.matches(s)]
-    if not limit or len(matching) <= limit:
-        return Page(matching, version)
-    items = matching[:limit]
     unknown = bool(selected.labels) or selected.fields is not None
-    return Page(items, version, token_of(version, items[-1]), None if unknown else len(matching) - limit)
+    if version != storage.version:
+        try:
+            past = storage.list_at(selected.storage, selected.namespace, version)
+        except Compacted:
+            raise gone("The provided continue parameter is too old to display a consistent list result.") from None
+        found: Iterator[Stored] = (s for s in past if (s.namespace, s.name) > after and selected.matches(s))
+    else:
+        found = selected.find(storage, after)
+    if not limit:
+        return Page(list(found), version)
+    items = list(islice(found, limit))
+    more = next(found, None)
+    if more is None:
+        return Page(items, version)
+    if unknown:
+        remaining = None
+    elif version == storage.version:
+        remaining = storage.table(selected.storage).count(selected.namespace, (items[-1].namespace, items[-1].name))
+    else:
+        remaining = 1 + sum(1 for _ in found)
+    return Page(items, version, token_of(version, items[-1]), remaining)
 
 
 def too_large(version: int, current: int) -> ApiError:
