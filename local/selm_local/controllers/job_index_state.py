@@ -41,7 +41,8 @@ def index_state(job: Obj, pods: list[Obj], active: list[Obj], status: Obj) -> In
     if job["spec"].get("backoffLimitPerIndex") is None:
         return state
     state.failed = parse_indexes(status.get("failedIndexes"), completions)
-    state.failed |= {index for index, pod in by_index if _fails_index(job, pod)}
+    # A pod that the controller itself deleted, for a suspension, lost its tracking finalizer before and fails nothing.
+    state.failed |= {index for index, pod in by_index if is_tracked(pod) and _fails_index(job, pod)}
     running = {completion_index(pod) for pod in active}
     for index, pod in by_index:
         if not is_tracked(pod) or not is_pod_failed(pod, job) or index in running | succeeded | state.failed:

@@ -268,6 +268,20 @@ def test_suspension_removes_pods_without_counting_and_clears_the_start() -> None
     assert [reason for _, reason in w.events if reason in ("Suspended", "Resumed")] == ["Suspended", "Resumed"]
 
 
+def test_pods_that_a_suspension_ended_fail_no_index_while_they_are_still_there() -> None:
+    w = World(make_job(2, backoffLimitPerIndex=0, podReplacementPolicy="Failed"))
+    w.settle()
+    for pod in w.pods:
+        pod["metadata"]["finalizers"].append("example.org/keeps-it")
+    w.job["spec"]["suspend"] = True
+    w.settle()
+    w.reap(143)
+    w.settle()
+    assert len(w.pods) == 2
+    assert w.conditions == [("Suspended", "True", "JobSuspended")]
+    assert not w.status.get("failedIndexes")
+
+
 def test_a_job_born_suspended_never_starts() -> None:
     w = World(make_job(2, suspend=True))
     w.settle()
