@@ -35,9 +35,15 @@ async def observe(
     case = Case(snapshot, run.status)
     if run.deleting or run.spec is None:
         return obj, snapshot
-    if (missing := _unseen_job(case)) is not None and (job := await _job(api, run, missing)) is not None:
-        # The list was older than the status: somebody else is at work on this run, or a cache answered.
-        snapshot = replace(snapshot, jobs=(*jobs, job))
+    if (missing := _unseen_job(case)) is not None:
+        job = await _job(api, run, missing)
+        if job is not None:
+            # The list was older than the status: somebody else is at work on this run, or a cache answered.
+            snapshot = replace(snapshot, jobs=(*jobs, job))
+        else:
+            listed = await api.list(PODS, namespace, labels=f"{LABEL_JOB_NAME}={missing},{LABEL_RUN_UID}={run.uid}")
+            left = tuple(read_pod(pod) for pod in listed.get("items") or ())
+            snapshot = replace(snapshot, pods=left, pods_of=missing)
         case = Case(snapshot, run.status)
     if case.job is not None and wants_pods(case):
         listed = await api.list(PODS, namespace, labels=f"{LABEL_JOB_NAME}={case.job.name}")

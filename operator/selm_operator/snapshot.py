@@ -112,6 +112,13 @@ class PodView:
     said: TerminationMessage | None
     last_words: str
     image_digest: str | None
+    deleted: datetime | None = None
+    """When its grace ends, where its deletion was asked for."""
+
+    def runs(self, now: datetime, margin: float) -> bool:
+        """Whether it may hold its node's devices; one that outlives its grace by the margin is on a lost node."""
+        overdue = self.deleted is not None and now >= self.deleted + timedelta(seconds=margin)
+        return self.phase in ("Pending", "Running") and not overdue
 
 
 @dataclass(frozen=True)
@@ -251,6 +258,7 @@ def read_pod(obj: Json) -> PodView:
         said=read_message(text),
         last_words=text or status.get("message") or "",
         image_digest=digest.group(1) if digest else None,
+        deleted=parse_time(metadata.get("deletionTimestamp")),
     )
 
 

@@ -152,6 +152,10 @@ class FakeCluster:
         self._touch(stored)
         return stored
 
+    def orphan(self, resource: Resource, namespace: str, name: str) -> None:
+        """The object alone, as a deletion in the background takes it first."""
+        del self.objects[(resource.plural, namespace, name)]
+
     def remove(self, resource: Resource, namespace: str, name: str) -> None:
         """The object and everything that it controls."""
         gone = self.objects.pop((resource.plural, namespace, name), None)
@@ -215,7 +219,10 @@ class FakeCluster:
         pod: Json = {
             "metadata": {
                 "name": name,
-                "labels": {"batch.kubernetes.io/job-name": job["metadata"]["name"]},
+                "labels": {
+                    **(job["spec"]["template"]["metadata"].get("labels") or {}),
+                    "batch.kubernetes.io/job-name": job["metadata"]["name"],
+                },
                 "annotations": {"batch.kubernetes.io/job-completion-index": str(index)},
                 "ownerReferences": [{"kind": "Job", "uid": job["metadata"]["uid"], "controller": True}],
             },

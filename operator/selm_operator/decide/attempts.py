@@ -36,7 +36,7 @@ def title(position: Position) -> str:
 def settle(case: Case) -> Case:
     """Enters the end of the last attempt in the book, if it ended and is not there yet."""
     position, job = case.position, case.job
-    if position is None or case.accounted or case.committed:
+    if position is None or case.accounted or case.committed or case.orphans:
         return case
     if job is not None and (job.complete is not None or case.has_failed(job)):
         ending = ending_of(job, case.pods_of(job))

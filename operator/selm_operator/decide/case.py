@@ -75,6 +75,14 @@ class Case:
         return next((job for job in self.here if job.attempt == self.attempt), None)
 
     @property
+    def orphans(self) -> tuple[PodView, ...]:
+        """Pods that still run though the Job of the last attempt is gone: a deletion by hand takes the Job first."""
+        name = self.current.job_name if self.current else None
+        if name is None or self.job is not None or self.accounted or self.snapshot.pods_of != name:
+            return ()
+        return tuple(pod for pod in self.snapshot.pods if pod.runs(self.now, self.waits.deletion_margin))
+
+    @property
     def accounted(self) -> bool:
         """Whether the last attempt's end is in the book."""
         failure = self.current.failure if self.current else None

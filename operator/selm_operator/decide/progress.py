@@ -9,7 +9,7 @@ from selm_operator.constants import RUNNING_REASON, Reason
 from selm_operator.decide.attempts import title
 from selm_operator.decide.case import Case
 from selm_operator.decide.images import pin, with_image
-from selm_operator.decide.suspension import until_abandoned
+from selm_operator.decide.suspension import orphans_message, until_abandoned
 from selm_operator.decide.verdict import Verdict
 from selm_operator.decision import Announcement
 from selm_operator.ledger import Position, phase_status, with_current, with_phase
@@ -65,8 +65,10 @@ def started(case: Case, position: Position, job_name: str, attempt: int, pods: i
 
 
 def waiting_for_deletion(case: Case) -> Verdict | None:
-    """Whether the attempt's Job is being deleted: it counts as active until it is gone."""
+    """Whether the attempt's Job is being deleted: it counts as active until it is gone, and its pods with it."""
     job = case.job
+    if case.orphans:
+        return Verdict(Reason.WAITING_FOR_OLD_JOB, orphans_message(case), requeue_after=case.waits.poll_old_job)
     if job is None or job.deleted is None or not case.is_active(job):
         return None
     message = f"Job {job.name} is being deleted since {job.deleted:%H:%M:%S} UTC"

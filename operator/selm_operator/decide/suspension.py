@@ -39,7 +39,7 @@ def come_to_rest(case: Case) -> Case:
     current, position = case.current, case.position
     if not case.spec.suspend or current is None or position is None or case.committed:
         return case
-    if case.job is not None and case.is_active(case.job):
+    if case.orphans or (case.job is not None and case.is_active(case.job)):
         return case
     failure = current.failure
     stopped = not case.accounted
@@ -72,6 +72,8 @@ def suspended(case: Case) -> Verdict | None:
     if not case.spec.suspend:
         return None
     job, position = case.job, case.position
+    if case.orphans:
+        return Verdict(Reason.SUSPENDING, orphans_message(case), requeue_after=case.waits.poll_old_job)
     if job is None or not case.is_active(job):
         where = f" before {title(position)}" if position and not case.committed else ""
         return Verdict(Reason.SUSPENDED, f"the run is suspended{where}", suspended=True)
@@ -82,6 +84,13 @@ def suspended(case: Case) -> Verdict | None:
         )
     message = f"Job {job.name} is being stopped since {job.deleted:%H:%M:%S} UTC; its pods have {job.grace_seconds} s"
     return Verdict(Reason.SUSPENDING, message, requeue_after=until_abandoned(case, job))
+
+
+def orphans_message(case: Case) -> str:
+    """What is waited for where a Job is gone before its pods."""
+    assert case.current is not None
+    names = ", ".join(pod.name for pod in case.orphans)
+    return f"Job {case.current.job_name} is gone, pods of it still run: {names}"
 
 
 def until_abandoned(case: Case, job: JobView) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from selm_operator.kube import JOBS
 from selm_operator.queue import Again
-from support.fake_cluster import digest
+from support.fake_cluster import NAMESPACE, digest, stamp
 from support.operator_world import World
 from support.run_builder import make_run
 
@@ -177,6 +179,37 @@ async def test_a_job_that_vanishes_costs_one_uncounted_attempt() -> None:
         "time": world.current["failure"]["time"],
         "message": "its Job is gone",
     }
+
+
+async def test_pods_that_outlive_their_job_are_waited_for_until_a_lost_node_holds_them() -> None:
+    world = World(make_run())
+    job = await world.reach("Training")
+    name, leaving = job["metadata"]["name"], stamp(world.cluster.now + timedelta(seconds=600))
+    world.cluster.put_pod(job, 0, {"phase": "Running"})
+    world.cluster.orphan(JOBS, NAMESPACE, name)
+    await world.settle()
+    assert world.is_("Succeeded") == ("Unknown", "WaitingForOldJob")
+    assert f"Job {name} is gone, pods of it still run: {name}-0" in world.condition("Succeeded")["message"]
+    (pod,) = [obj for (plural, _, _), obj in world.cluster.objects.items() if plural == "pods" and name in str(obj)]
+    pod["metadata"]["deletionTimestamp"] = leaving
+    await world.after(659)
+    assert not world.active_jobs(), "a second trainer beside the first"
+    await world.after(2)
+    assert world.job_name == "tiny-i1-train-a2"
+
+
+async def test_a_suspended_run_is_not_at_rest_while_pods_outlive_their_job() -> None:
+    world = World(make_run())
+    job = await world.reach("Training")
+    world.cluster.put_pod(job, 0, {"phase": "Running"})
+    world.cluster.orphan(JOBS, NAMESPACE, job["metadata"]["name"])
+    world.change(suspend=True)
+    await world.settle()
+    assert world.is_("Suspended") == ("False", "Suspending")
+    (pod,) = [obj for (plural, _, _), obj in world.cluster.objects.items() if plural == "pods" and "train" in str(obj)]
+    pod["status"]["phase"] = "Failed"
+    await world.after(5)
+    assert world.is_("Suspended")[0] == "True"
 
 
 async def test_a_finished_job_that_vanished_with_its_manifest_read_is_not_missed() -> None:
