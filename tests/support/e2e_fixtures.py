@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from support.lab import BIN, Lab
+from support.e2e_runs import long_training
+from support.lab import BIN, Json, Lab
 from support.tiny_model import make_prefs, make_tiny_model, make_tiny_reward_model
 
 
@@ -24,10 +25,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         lab.remove_namespace()
         return
     state = tmp_path_factory.mktemp("selm")
-    own = {**os.environ, "SELM_LOCAL_DIR": str(state), "OMP_NUM_THREADS": "1"}
+    waits = os.environ.get("SELM_TIME_SCALE", "0.2")
+    own = {**os.environ, "SELM_LOCAL_DIR": str(state), "OMP_NUM_THREADS": "1", "SELM_TIME_SCALE": waits}
     subprocess.run([BIN / "selm", "local", "up"], env=own, check=True, timeout=120)
     try:
-        lab = Lab({**_exports(own), "SELM_LOCAL_DIR": str(state)}, embedded_state=state)
+        ours = {name: own[name] for name in ("SELM_LOCAL_DIR", "SELM_TIME_SCALE")}
+        lab = Lab({**_exports(own), **ours}, embedded_state=state)
         lab.create_namespace()
         yield lab
     finally:
@@ -60,3 +63,10 @@ def inputs(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]
     prefix = f"inputs/{lab.namespace}"
     uris = {name: lab.upload(folder / name, f"{prefix}/{name}") for name in ("model", "reward", "data")}
     return {**uris, "artifacts": f"s3://{lab.bucket}/artifacts"}
+
+
+@pytest.fixture(scope="session")
+def base(lab: Lab, inputs: dict[str, str]) -> Json:
+    """A run that nothing disturbs. Others find its phases by their inputs, or must come to the same ends."""
+    lab.apply(long_training("base", inputs))
+    return lab.succeeded("base")

@@ -44,6 +44,19 @@ def make_run(name: str, inputs: dict[str, str], **changes: Any) -> Json:
     }
 
 
+UNREACHED_NORM = 1.0e5
+
+
+def long_training(name: str, inputs: dict[str, str], variant: int = 0, **changes: Any) -> Json:
+    """A run whose Training takes its time over many steps, with a checkpoint each second.
+
+    `variant` sets another bound on the gradient, which is never reached: another input digest for Training alone, and
+    the same weights. So a variant of the run that the fixture `base` made trains anew and finds all the rest.
+    """
+    training = {"maxGradNorm": UNREACHED_NORM + variant, "epochs": 40, "checkpoint": {"intervalSeconds": 1}}
+    return make_run(name, inputs, **merged({"training": training}, changes))
+
+
 def merged(base: Json, changes: Json) -> Json:
     """A deep copy with the changes merged in: objects by key, everything else replaced; None removes."""
     out = copy.deepcopy(base)

@@ -6,6 +6,7 @@ of AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, with the bucke
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import psutil
 
 BIN = Path(sys.executable).parent
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -55,16 +57,23 @@ class Lab:
     def kubectl_process(
         self, *args: str, namespaced: bool = True, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        where = ["--namespace", self.namespace] if namespaced else []
         return subprocess.run(
-            [str(BIN / "kubectl"), *where, *args],
+            self.kubectl_command(*args, namespaced=namespaced),
             input=stdin,
             capture_output=True,
             text=True,
             timeout=180,
             check=False,
-            env={**os.environ, **self.environment},
+            env=self.kubectl_environment,
         )
+
+    def kubectl_command(self, *args: str, namespaced: bool = True) -> list[str]:
+        where = ["--namespace", self.namespace] if namespaced else []
+        return [str(BIN / "kubectl"), *where, *args]
+
+    @property
+    def kubectl_environment(self) -> dict[str, str]:
+        return {**os.environ, **self.environment}
 
     def kubectl(self, *args: str, namespaced: bool = True, stdin: str | None = None, check: bool = True) -> str:
         done = self.kubectl_process(*args, namespaced=namespaced, stdin=stdin)
@@ -80,6 +89,22 @@ class Lab:
         assert done.returncode != 0, f"admitted: {done.stdout}"
         return done.stderr
 
+    def change(self, name: str, **spec: Any) -> None:
+        """Merge changes into a run's spec."""
+        self.kubectl("patch", "selmrun", name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    def change_refused(self, name: str, **spec: Any) -> str:
+        """What the API server says to changes that it must refuse."""
+        done = self.kubectl_process("patch", "selmrun", name, "--type=merge", "-p", json.dumps({"spec": spec}))
+        assert done.returncode != 0, f"admitted: {done.stdout}"
+        return done.stderr
+
+    def delete_run(self, name: str) -> None:
+        """Delete a run and wait until its Jobs are gone: their pods would slow down what comes next."""
+        uid = self.run(name)["metadata"]["uid"]
+        self.kubectl("delete", "selmrun", name, "--timeout=120s")
+        self.until(f"no Job of {name} is left", lambda: not self.items("jobs", "-l", f"selm.dev/run-uid={uid}"))
+
     def items(self, kind: str, *selector: str) -> list[Json]:
         found: list[Json] = json.loads(self.kubectl("get", kind, *selector, "-o", "json"))["items"]
         return found
@@ -88,10 +113,21 @@ class Lab:
         found: Json = json.loads(self.kubectl("get", "selmrun", name, "-o", "json"))
         return found
 
+    def jobs(self, run: Json) -> dict[str, str]:
+        """The uids of a run's Jobs by name."""
+        found = self.items("jobs", "-l", f"selm.dev/run-uid={run['metadata']['uid']}")
+        return {job["metadata"]["name"]: job["metadata"]["uid"] for job in found}
+
+    def pods(self, job: str) -> list[Json]:
+        """A Job's pods, by completion index."""
+        found = self.items("pods", "-l", f"batch.kubernetes.io/job-name={job}")
+        index = "batch.kubernetes.io/job-completion-index"
+        return sorted(found, key=lambda pod: int(pod["metadata"]["annotations"][index]))
+
     def logs(self, job: str) -> list[Json]:
         """The JSON records in the logs of all pods of a Job, those of killed pods included."""
         records = []
-        for pod in self.items("pods", "-l", f"batch.kubernetes.io/job-name={job}"):
+        for pod in self.pods(job):
             text = self.kubectl("logs", pod["metadata"]["name"], check=False)
             records += [json.loads(line) for line in text.splitlines() if line.startswith('{"selm"')]
         return records
@@ -99,6 +135,15 @@ class Lab:
     def start_cluster(self) -> None:
         """`selm local up`, which starts the daemons that are not running."""
         subprocess.run([BIN / "selm", "local", "up"], env={**os.environ, **self.environment}, check=True, timeout=120)
+
+    def operator_process(self) -> psutil.Process | None:
+        """The embedded cluster's operator; None where it does not run."""
+        assert self.embedded_state is not None
+        daemon = json.loads((self.embedded_state / "run" / "operator.json").read_text())
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(daemon["process"]["pid"])
+            return process if "selm_operator" in process.cmdline() else None
+        return None
 
     def stop_cluster(self) -> None:
         """`selm local down`: daemons and pods end, the state stays."""
@@ -143,10 +188,16 @@ class Lab:
             current = self.run(name).get("status", {}).get("current", {})
             if (current.get("iteration"), current.get("phase")) != (iteration, phase) or "jobName" not in current:
                 return None
-            pods = self.items("pods", "-l", f"batch.kubernetes.io/job-name={current['jobName']}")
+            pods = self.pods(current["jobName"])
             return str(current["jobName"]) if any(p["status"].get("phase") == "Running" for p in pods) else None
 
         job: str = self.until(f"run {name} is in {phase} of iteration {iteration}", running, seconds)
+        return job
+
+    def in_steps(self, name: str, iteration: int = 1, seconds: float = 300) -> str:
+        """Wait until a Training does optimizer steps; returns its Job's name."""
+        job = self.in_phase(name, iteration, "Training", seconds)
+        self.until(f"{job} does steps", lambda: trained(self.logs(job)), seconds)
         return job
 
     # --- the store -------------------------------------------------------------------------------------------
@@ -177,6 +228,11 @@ def artifact_prefix(run: Json) -> str:
     meta = run["metadata"]
     base = run["spec"]["artifacts"]["uri"].split("/", 3)[3]
     return f"{base}/{meta['namespace']}/{meta['name']}-{meta['uid']}"
+
+
+def trained(records: list[Json]) -> list[int]:
+    """How many pairs a Training said to be done, in the order of its log."""
+    return [record["done"] for record in records if record["selm"] == "progress" and record["unit"] == "pairs"]
 
 
 def condition(run: Json, kind: str) -> Json:
