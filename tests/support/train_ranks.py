@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
@@ -23,6 +24,7 @@ from selm_runtime.train.job import Outcome, TrainJob
 from support.train_world import TrainWorld, free_port
 
 TIMEOUT_SECONDS = 200.0
+HUNG_FILE = "hung"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Ended:
     codes: list[int | None]
     outcomes: list[Outcome | None]
     manifest: Manifest | None
+    seconds_after_hang: float | None = None
+    """From rank 1's standstill to rank 0's end, where one was asked for."""
 
     @property
     def weights(self) -> str:
@@ -41,11 +45,20 @@ class Ended:
 
 
 def train(
-    world: TrainWorld, config: PhaseConfig, *, ranks: int = 2, fault: str = "", stop_after: int | None = None
+    world: TrainWorld,
+    config: PhaseConfig,
+    *,
+    ranks: int = 2,
+    fault: str = "",
+    stop_after: int | None = None,
+    hang_after: int | None = None,
+    kill_after: int | None = None,
+    **environment: str,
 ) -> Ended:
     """One attempt of `ranks` ranks on one node. `stop_after`: SIGTERM's file is there once that step is done (0: at once).
 
-    `fault` is a value of TEST_FAULT, which then holds for rank 1 alone.
+    `fault` is a value of TEST_FAULT, which then holds for rank 1 alone. `hang_after`: rank 1 stands still (SIGSTOP) once
+    that step is done; it is killed when rank 0 has ended. `kill_after`: rank 1 is killed then, whatever attempt it is.
     """
     config = config.model_copy(
         update={"training": config.training.model_copy(update={"nodes": 1, "ranks_per_node": ranks})}
@@ -57,6 +70,7 @@ def train(
         # The server of forks does not inherit sys.path in this Python: without it, its preload would find nothing.
         "PYTHONPATH": str(Path(__file__).parents[1]),
         ENV_TERMINATION_LOG: str(Path(tempfile.mkdtemp(dir=world.folder)) / "termination"),
+        **environment,
     }
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["support.train_preload"])
@@ -68,20 +82,25 @@ def train(
         if stop_after == 0:
             job.stop_file.touch()
         processes = [
-            context.Process(target=_rank, args=(job, config, rank, ranks, settings, fault, stop_after))
+            context.Process(
+                target=_rank, args=(job, config, rank, ranks, settings, fault, stop_after, hang_after, kill_after)
+            )
             for rank in range(ranks)
         ]
         for process in processes:
             process.start()
         for process in processes:
-            process.join(TIMEOUT_SECONDS)
+            process.join(0.0 if hang_after and process is not processes[0] else TIMEOUT_SECONDS)
             if process.is_alive():
                 process.kill()
+                process.join()
+        hung = job.scratch / HUNG_FILE
+        waited = time.time() - hung.stat().st_mtime if hung.exists() else None
         outcomes = [launch.outcome_of(job, rank) for rank in range(ranks)]
         first = outcomes[0]
         done = first is not None and first.exit_code == 0
         manifest = launch.commit(ctx, job, first, truncated) if done and first is not None else None
-    return Ended([process.exitcode for process in processes], outcomes, manifest)
+    return Ended([process.exitcode for process in processes], outcomes, manifest, waited)
 
 
 def _rank(
@@ -92,6 +111,8 @@ def _rank(
     settings: dict[str, str],
     fault: str,
     stop_after: int | None,
+    hang_after: int | None,
+    kill_after: int | None,
 ) -> None:
     from selm_runtime.train.worker import run_rank
 
@@ -112,6 +133,11 @@ def _rank(
     def reach_or_stop(point: str, n: int = 1) -> None:
         if point == "step-done" and n == stop_after and rank == 0:
             job.stop_file.touch()
+        if point == "step-done" and n == hang_after and rank == 1:
+            (job.scratch / HUNG_FILE).touch()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if point == "step-done" and n == kill_after and rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
         reach(point, n)
 
     faults.reach = reach_or_stop

@@ -15,9 +15,8 @@ from selm_runtime.data.tokens import Tokenizer, encode_response, truncate
 from selm_runtime.evaluate.forward import LogProbSums, Passage, first_sums, log_prob_sums
 from selm_runtime.evaluate.measures import HeldOutLogProbs, mean_log_ratio
 from selm_runtime.phase import PhaseContext
+from selm_runtime.train.job import REFERENCE_FILE
 
-REFERENCE_FILE = "reference.parquet"
-"""Training's table of the reference's summed log-probs by row, where it keeps one beside its model."""
 EXPLORED_ROWS = 512
 """Of an iteration's pairs the explored log-ratio takes the first so many: a mean, not a second pass over all data."""
 

@@ -21,9 +21,10 @@ from selm_runtime.artifacts.commit import PhaseFolder
 from selm_runtime.artifacts.manifest import FileEntry
 from selm_runtime.artifacts.upload import files_below, persistently
 from selm_runtime.contract import TrainingConfig
-from selm_runtime.errors import InvalidInput, PhaseFailure
+from selm_runtime.errors import InvalidInput, PhaseFailure, TemporaryFailure
 from selm_runtime.reporting import Reporter
 from selm_runtime.train.engine import Engine
+from selm_runtime.train.job import Stop
 from selm_runtime.train.ranks import Ranks
 from selm_runtime.train.reference import ReferenceTable
 
@@ -71,11 +72,11 @@ class Checkpointer:
 
     # Resuming
 
-    def restore(self) -> tuple[Progress, Path | None] | None:
+    def restore(self, stop: Stop) -> tuple[Progress, Path | None] | None:
         """The newest checkpoint of this input and world shape that verifies: (progress, folder for `Engine.load`).
 
         The folder is None at step 0. Leftovers of another world shape are removed, so that they cannot stand in the
-        way of new ones.
+        way of new ones. `stop` is looked at between files: TemporaryFailure on every rank once one was asked to go.
         """
         below: int | None = None
         while True:
@@ -83,7 +84,10 @@ class Checkpointer:
             if found is None:
                 return None
             into = self._scratch / "restored" / str(found.step)
-            failed = self._ranks.most([float(not self._fetch(found, into))])[0]
+            fetched = self._fetch(found, into, stop)
+            asked, failed = self._ranks.most([stop.requested, not fetched])
+            if asked:
+                raise TemporaryFailure("Preempted", "the pod was asked to end while a checkpoint was brought to it")
             if not failed:
                 return self._read(found, into)
             below = found.step
@@ -101,8 +105,8 @@ class Checkpointer:
             return None
         return found
 
-    def _fetch(self, checkpoint: Checkpoint, into: Path) -> bool:
-        """Bring what this node's ranks need; False where a file is damaged or gone."""
+    def _fetch(self, checkpoint: Checkpoint, into: Path, stop: Stop) -> bool:
+        """Bring what this node's ranks need; False where a file is damaged or gone, or the pod is to go."""
         if not self._ranks.is_first_of_node:
             return True
         first = self._ranks.rank
@@ -113,7 +117,11 @@ class Checkpointer:
                 prefixes.append(f"{_rank_folder(0)}/mp_rank_")  # the weights, which rank 0 saved for all
         try:
             for prefix in prefixes:
-                self._folder.fetch_checkpoint(checkpoint, into, prefix)
+                # File by file, to look at `stop` between them; what is under no prefix is refused by the fetch.
+                for name in [entry.name for entry in checkpoint.under(prefix)] or [prefix]:
+                    if stop.requested:
+                        return False
+                    self._folder.fetch_checkpoint(checkpoint, into, name)
         except InvalidInput as error:
             log.warning("checkpoint at step %d cannot be used: %s", checkpoint.step, error)
             return False

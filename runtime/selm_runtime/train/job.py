@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,6 +11,18 @@ from selm_runtime.contract import PhaseError
 
 ENV_JOB = "SELM_TRAIN_JOB"
 """Path where the pod's entry puts the `TrainJob` as JSON once it is complete. Read by the agent."""
+
+REFERENCE_FILE = "reference.parquet"
+"""In the phase's manifest: the reference's summed log-probs by row, null where a response was not run."""
+METRICS_FILE = "metrics.parquet"
+"""In the phase's manifest: every optimizer step's metrics, but for rates, times and memory."""
+
+
+class Stop(Protocol):
+    """Whether this pod was asked to go."""
+
+    @property
+    def requested(self) -> bool: ...
 
 
 class TrainJob(BaseModel):
@@ -37,6 +50,11 @@ class TrainJob(BaseModel):
     @property
     def model(self) -> Path:
         return self.scratch / "model"
+
+    @property
+    def tables(self) -> Path:
+        """What rank 0 leaves beside the model for the phase's manifest; a pure function of the phase's input."""
+        return self.scratch / "tables"
 
     @property
     def stop_file(self) -> Path:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import nn
 
@@ -19,20 +18,13 @@ from selm_runtime.train import anchor, batches, metrics, model, reference
 from selm_runtime.train.checkpoint import Checkpointer, Progress
 from selm_runtime.train.engine import Engine, dtype_of
 from selm_runtime.train.export import export
-from selm_runtime.train.job import Outcome, TrainJob
+from selm_runtime.train.job import METRICS_FILE, REFERENCE_FILE, Outcome, Stop, TrainJob
 from selm_runtime.train.lr import learning_rate
 from selm_runtime.train.objectives import OBJECTIVES
 from selm_runtime.train.packing import pack
 from selm_runtime.train.pairs import Pair, PairTable
 from selm_runtime.train.ranks import PATIENT, PROMPT, Ranks
 from selm_runtime.train.reference import ReferenceTable
-
-
-class Stop(Protocol):
-    """Whether this pod was asked to go."""
-
-    @property
-    def requested(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -69,7 +61,7 @@ def train(here: Surroundings) -> Outcome:
     ]
     checkpointer = Checkpointer(here.folder, training, ranks, here.job.scratch, here.reporter)
     with _stage(here, "restore"):
-        restored = checkpointer.restore()
+        restored = checkpointer.restore(here.stop)
 
     table: ReferenceTable | None = None
     if restored is None and here.job.reference is not None:
@@ -88,6 +80,7 @@ def train(here: Surroundings) -> Outcome:
     )
     with _stage(here, "initialize"):
         engine = Engine(policy.to(ranks.device), training)
+    _heed_stop(here, "the model was loaded")
     model.check_packing(engine.module, ranks.device)
 
     if restored is None:
@@ -98,6 +91,7 @@ def train(here: Surroundings) -> Outcome:
         progress, parts = restored
         if parts is not None:
             engine.load(parts)
+            _heed_stop(here, "the checkpoint was loaded")
 
     first, started = progress.step, time.monotonic()
     for step in range(first, len(plans)):
@@ -124,6 +118,7 @@ def train(here: Surroundings) -> Outcome:
     ranks.expect(PATIENT)
     with _stage(here, "export"):
         export(engine, here.job.policy, here.job.model, ranks, between)
+    _leave_tables(here, progress)
     checkpointer.settle(wait=True)  # an upload that ended after the phase's commit would leave its files for ever
     return Outcome(
         exit_code=0,
@@ -179,8 +174,7 @@ def _reference(here: Surroundings, module: nn.Module, pairs: Mapping[int, Pair],
     def between(done: int, total: int, tokens_per_second: float) -> None:
         if here.ranks.is_first:
             here.reporter.progress(done=done, total=total, unit="rows", tokens_per_second=round(tokens_per_second, 1))
-        if here.ranks.most([here.stop.requested])[0]:
-            raise TemporaryFailure("Preempted", "the pod was asked to end during the reference pass")
+        _heed_stop(here, "the reference pass was made")
 
     with _stage(here, "reference"):
         return reference.compute(
@@ -220,6 +214,12 @@ def _explores(config: PhaseConfig) -> bool:
     return OBJECTIVES[objective.type].needs_explored(objective)
 
 
+def _heed_stop(here: Surroundings, while_: str) -> None:
+    """Raise TemporaryFailure on every rank once one was asked to go: where there is nothing new to save."""
+    if here.ranks.most([here.stop.requested])[0]:
+        raise TemporaryFailure("Preempted", f"the pod was asked to end while {while_}; what is committed is kept")
+
+
 def _leave(here: Surroundings, checkpointer: Checkpointer, engine: Engine, progress: Progress) -> None:
     """Commit what there is and end, on all ranks alike."""
     here.ranks.expect(PATIENT)
@@ -228,6 +228,16 @@ def _leave(here: Surroundings, checkpointer: Checkpointer, engine: Engine, progr
     raise TemporaryFailure(
         "Preempted", f"the pod was asked to end; the checkpoint at step {progress.step} is what the next attempt takes"
     )
+
+
+def _leave_tables(here: Surroundings, progress: Progress) -> None:
+    """What goes into the manifest beside the model. The reference's log-probs spare Evaluation a pass of its own."""
+    if not here.ranks.is_first:
+        return
+    here.job.tables.mkdir(parents=True)
+    metrics.write_history(progress.history, here.job.tables / METRICS_FILE)
+    if progress.reference.sums:
+        progress.reference.write(here.job.tables / REFERENCE_FILE)
 
 
 def _report(here: Surroundings, progress: Progress, steps: int, first: int, started: float) -> None:

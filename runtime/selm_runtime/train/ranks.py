@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from selm_runtime.artifacts.upload import time_scale
 from selm_runtime.errors import PeerLost
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ class Ranks:
     def expect(self, patience: timedelta) -> None:
         """Set how long collectives wait for the others, from here on; to be called by all ranks alike."""
         self.barrier()
-        _set_timeout(patience, self.control)
+        _set_timeout(patience)
 
     def _reduce(self, values: Sequence[float], operation: Any) -> list[float]:
         tensor = torch.tensor(list(values), dtype=torch.float64)
@@ -99,9 +100,10 @@ def join() -> Ranks:
     device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TO_MEET)
-    control = dist.new_group(backend="gloo", timeout=TO_MEET)
-    _set_timeout(PATIENT, control)
+    to_meet = TO_MEET * time_scale()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=to_meet)
+    control = dist.new_group(backend="gloo", timeout=to_meet)
+    _set_timeout(PATIENT)
     return Ranks(
         rank=dist.get_rank(),
         size=dist.get_world_size(),
@@ -112,9 +114,10 @@ def join() -> Ranks:
     )
 
 
-def _set_timeout(patience: timedelta, control: dist.ProcessGroup) -> None:
-    for group in (None, control):
-        dist.distributed_c10d._set_pg_timeout(patience, group)
+def _set_timeout(patience: timedelta) -> None:
+    """Of every group that this process is in: DeepSpeed makes groups of its own, which would wait for half an hour."""
+    for group in list(dist.distributed_c10d._world.pg_map):
+        dist.distributed_c10d._set_pg_timeout(patience * time_scale(), group)
 
 
 @contextmanager

@@ -185,6 +185,41 @@ def test_when_a_rank_is_killed_none_finishes_alone_and_the_next_attempt_ends_wit
     assert second.weights == undisturbed[2].weights
 
 
+def test_a_rank_that_stands_still_is_noticed_within_the_short_patience(world: TrainWorld) -> None:
+    ended = train(world, world.config("hung"), hang_after=2, SELM_TIME_SCALE="0.02")
+    prompt, patient = 300 * 0.02, 1800 * 0.02
+    assert ended.codes == [76, -9], ended.outcomes
+    assert ended.manifest is None
+    assert ended.seconds_after_hang is not None
+    assert prompt / 2 < ended.seconds_after_hang < (prompt + patient) / 2
+
+
+def test_stopped_after_every_single_step_the_training_ends_as_if_undisturbed(world: TrainWorld) -> None:
+    whole = train(world, world.config("whole"), ranks=1)
+    assert whole.manifest is not None
+    for attempt in range(1, 4):
+        stopped = train(world, world.config("piecemeal", attempt=attempt), ranks=1, stop_after=attempt)
+        assert stopped.codes == [75], stopped.outcomes
+    last = train(world, world.config("piecemeal", attempt=4), ranks=1)
+    assert last.manifest is not None
+    assert last.manifest.content_digest == whole.manifest.content_digest  # weights, reference, every step's metrics
+    assert last.manifest.metrics == whole.manifest.metrics
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_killed_after_every_single_step_two_ranks_end_as_if_undisturbed(stage: int, world: TrainWorld) -> None:
+    whole = train(world, world.config(f"whole-{stage}", zeroStage=stage, **EXACT))
+    assert whole.manifest is not None
+    for attempt in range(1, 5):
+        config = world.config(f"killed-piecemeal-{stage}", attempt=attempt, zeroStage=stage, **EXACT)
+        ended = train(world, config, kill_after=attempt)
+        assert ended.codes == [76, -9], ended.outcomes
+    last = train(world, world.config(f"killed-piecemeal-{stage}", attempt=5, zeroStage=stage, **EXACT))
+    assert last.manifest is not None
+    assert last.manifest.content_digest == whole.manifest.content_digest
+
+
 def test_a_request_to_go_during_the_reference_pass_is_obeyed_there(world: TrainWorld) -> None:
     ended = train(world, world.config("early"), stop_after=0)
     assert ended.codes == [75, 75]
