@@ -31,7 +31,7 @@ from selm_local.apiserver.requests import CONTROLLER, DeleteRequest, FieldValida
 from selm_local.apiserver.resources import BUILT_IN, CRDS, PODS, SERVICES, Resource
 from selm_local.apiserver.schema.errors import required
 from selm_local.apiserver.selectors import parse_fields, parse_labels
-from selm_local.apiserver.storage import Change, Object, Storage, Stored
+from selm_local.apiserver.storage import Change, Object, Storage, Stored, encode
 from selm_local.apiserver.watch import Filter, Hub, Watcher, WatchEvent
 from selm_local.apiserver.writes import Writes
 
@@ -44,6 +44,11 @@ _log = logging.getLogger(__name__)
 
 def _utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
+
+
+def _copied(value: Any) -> Any:
+    """A JSON value of its own; writing and parsing is faster than a deep copy."""
+    return json.loads(encode(value))
 
 
 def _own(written: Written) -> Object:
@@ -221,7 +226,7 @@ class Registry:
     ) -> Object:
         """409 AlreadyExists, 422 Invalid, 404 for a missing namespace."""
         request = WriteRequest(manager=manager, dry_run=dry_run, field_validation=field_validation)
-        return _own(self.writes.create(resource, namespace, copy.deepcopy(obj), request))
+        return _own(self.writes.create(resource, namespace, _copied(obj), request))
 
     async def update(
         self,
@@ -237,7 +242,7 @@ class Registry:
     ) -> Object:
         """PUT; 409 Conflict where metadata.resourceVersion is given and is not the current one."""
         request = WriteRequest(manager=manager, dry_run=dry_run, field_validation=field_validation)
-        written = self.writes.update(resource, namespace, name, copy.deepcopy(obj), request, subresource)
+        written = self.writes.update(resource, namespace, name, _copied(obj), request, subresource)
         return _own(written)
 
     async def patch(
@@ -256,7 +261,7 @@ class Registry:
     ) -> Object:
         """patch_type: json (RFC 6902), merge (RFC 7386), strategic (built-ins), apply (creates what is missing)."""
         request = WriteRequest(manager=manager, dry_run=dry_run, field_validation=field_validation, force=force)
-        change = copy.deepcopy(patch)
+        change = _copied(patch)
         written = self.writes.patch(resource, namespace, name, change, patch_type, request, subresource)
         return _own(written)
 

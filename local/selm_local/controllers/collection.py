@@ -55,20 +55,62 @@ def collect(items: Iterable[Item], served: Callable[[str, str], Resource | None]
         items: every stored object once. served: the resource of an apiVersion and kind, None where it is not served
             (whether such an owner exists cannot be known, so it counts as existing).
     """
-    everything = list(items)
-    by_uid = {uid_of(item.obj): item for item in everything}
-    dependents: dict[str, list[Item]] = {}
-    for item in everything:
+    graph = Graph()
+    uids = [uid_of(item.obj) for item in map(graph.put, items)]
+    return [action for uid in uids for action in graph.judge(uid, served)]
+
+
+class Graph:
+    """All objects by uid, and who depends on whom: what a change touches is found without looking at the rest."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, Item] = {}
+        self._dependents: dict[str, dict[str, None]] = {}
+
+    def get(self, uid: str) -> Item | None:
+        return self._items.get(uid)
+
+    def put(self, item: Item) -> Item:
+        """Add an object, or its new version."""
+        uid = uid_of(item.obj)
+        old = self._items.get(uid)
+        if old is not None and old.owners != item.owners:
+            self._cut(uid, old)
+        self._items[uid] = item
         for reference in item.owners:
-            dependents.setdefault(reference["uid"], []).append(item)
-    actions: list[Action] = []
-    for item in everything:
-        own = dependents.get(uid_of(item.obj), [])
+            self._dependents.setdefault(reference["uid"], {})[uid] = None
+        return item
+
+    def drop(self, uid: str) -> None:
+        old = self._items.pop(uid, None)
+        if old is not None:
+            self._cut(uid, old)
+
+    def _cut(self, uid: str, old: Item) -> None:
+        for reference in old.owners:
+            of_owner = self._dependents.get(reference["uid"])
+            if of_owner is not None:
+                of_owner.pop(uid, None)
+                if not of_owner:
+                    del self._dependents[reference["uid"]]
+
+    def uids(self) -> list[str]:
+        return list(self._items)
+
+    def around(self, item: Item) -> list[str]:
+        """The object itself, its owners and its dependents: whose fate a change of it may change."""
+        uid = uid_of(item.obj)
+        return [uid, *(reference["uid"] for reference in item.owners), *self._dependents.get(uid, ())]
+
+    def judge(self, uid: str, served: Callable[[str, str], Resource | None]) -> list[Action]:
+        """What is to be done about one object now."""
+        item = self._items.get(uid)
+        if item is None:
+            return []
+        own = [self._items[one] for one in self._dependents.get(uid, ())]
         if is_deleting(item.obj):
-            actions += _finish_deletion(item, own)
-        elif item.owners:
-            actions += _judge(item, own, by_uid, served)
-    return actions
+            return _finish_deletion(item, own)
+        return _judge(item, own, self._items, served) if item.owners else []
 
 
 def _finish_deletion(item: Item, dependents: list[Item]) -> list[Action]:

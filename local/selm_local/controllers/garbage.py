@@ -1,4 +1,4 @@
-"""The garbage collector's loop: looks at all objects whenever one with owners or finalizers changed."""
+"""The garbage collector's loop: judges what each change touches, and now and then everything."""
 
 from __future__ import annotations
 
@@ -9,60 +9,99 @@ from datetime import UTC, datetime, timedelta
 
 from selm_local.apiserver.errors import ApiError
 from selm_local.apiserver.registry import Registry
-from selm_local.apiserver.resources import EVENTS
+from selm_local.apiserver.resources import EVENTS, Resource
 from selm_local.apiserver.storage import Change
-from selm_local.controllers.collection import Action, Item, collect, describe
-from selm_local.controllers.objects import is_deleting, meta, name_of, namespace_of, parse_time, uid_of
+from selm_local.controllers.collection import Action, Graph, Item, describe
+from selm_local.controllers.objects import Obj, is_deleting, meta, name_of, namespace_of, parse_time, uid_of
 
 DEBOUNCE_SECONDS = 0.05
 RESYNC_SECONDS = 30.0
 EVENT_LIFETIME = timedelta(hours=1)
+_KEPT = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "finalizers", "ownerReferences")
 _log = logging.getLogger(__name__)
 
 
 class GarbageCollector:
-    """Deletes what nobody owns any more, and events that are an hour old."""
+    """Deletes what nobody owns any more, and events that are an hour old.
+
+    A change is judged together with its owners and dependents alone. Now and then all objects are, for what no change
+    tells: a kind of owners that is served since.
+    """
 
     def __init__(self, registry: Registry, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._registry = registry
         self._clock = clock
+        self._graph = Graph()
+        self._revision = -1
+        self._resources: dict[str, Resource] = {}
+        self._touched: dict[str, None] = {}
         self._wake = asyncio.Event()
+        for resource in registry.catalog.stored():
+            for stored in registry.storage.all(resource.storage):
+                self._graph.put(_slim(resource, stored.object))
         before = registry.storage.on_change
 
         def on_change(change: Change) -> None:
             before(change)
-            obj = change.new.object
-            if change.type == "DELETED" or is_deleting(obj) or meta(obj).get("ownerReferences"):
-                self._wake.set()
+            self._note(change)
 
         registry.storage.on_change = on_change
 
+    def _note(self, change: Change) -> None:
+        resource = self._resource(change.new.storage)
+        if resource is None:
+            return  # a custom resource that is served no more; its instances go with its definition
+        new = _slim(resource, change.new.object)
+        uid, gone = uid_of(new.obj), change.type == "DELETED"
+        old = self._graph.get(uid)
+        if gone or new.owners or is_deleting(new.obj) or (old is not None and old.owners):
+            self._touched |= dict.fromkeys([*self._graph.around(new), *(self._graph.around(old) if old else ())])
+            self._wake.set()
+        if gone:
+            self._graph.drop(uid)
+        else:
+            self._graph.put(new)
+
+    def _resource(self, storage: str) -> Resource | None:
+        catalog = self._registry.catalog
+        if self._revision != catalog.revision:
+            self._revision = catalog.revision
+            self._resources = {resource.storage: resource for resource in catalog.stored()}
+        return self._resources.get(storage)
+
     async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        resync = loop.time()
         while True:
-            self._wake.clear()
+            if loop.time() >= resync:
+                self._touched |= dict.fromkeys(self._graph.uids())
+                await self._expire_events()
+                resync = loop.time() + RESYNC_SECONDS
             # Every effect may make room for the next: until nothing is left to do.
-            while actions := self._decide():
+            while self._touched:
+                self._wake.clear()
+                touched, self._touched = self._touched, {}
+                actions = [
+                    action for uid in touched for action in self._graph.judge(uid, self._registry.catalog.of_kind)
+                ]
                 if not await self._carry_out(actions):
                     break
-            await self._expire_events()
             try:
-                await asyncio.wait_for(self._wake.wait(), RESYNC_SECONDS)
+                await asyncio.wait_for(self._wake.wait(), max(resync - loop.time(), 0.0))
             except TimeoutError:
                 continue
             await asyncio.sleep(DEBOUNCE_SECONDS)
 
-    def _decide(self) -> list[Action]:
-        catalog, storage = self._registry.catalog, self._registry.storage
-        items = (Item(resource, one.object) for resource in catalog.stored() for one in storage.all(resource.storage))
-        return collect(items, catalog.of_kind)
-
     async def _carry_out(self, actions: list[Action]) -> bool:
         """Carry out all actions; False where one failed or changed nothing, so that the loop takes a rest."""
         fine = True
+        held: set[str] = set()
         for action in actions:
             item = action.item
             namespace = namespace_of(item.obj) or None
             name, uid = name_of(item.obj), uid_of(item.obj)
+            if action.verb == "release" and uid in held:
+                continue  # a dependent still names it: were it gone, the dependent would go too
             version = meta(item.obj)["resourceVersion"]
             _log.debug("%s", describe(action))
             try:
@@ -82,9 +121,11 @@ class GarbageCollector:
             except ApiError as error:
                 if error.code == 404:
                     continue
+                held |= action.owners
+                self._touched |= dict.fromkeys([uid, *action.owners])
+                fine = False  # a conflict's cause is a change, which wakes this loop
                 if error.code != 409:
                     _log.warning("%s: %s", describe(action), error)
-                    fine = False
                 continue
             if meta(after).get("resourceVersion") == version:
                 fine = False
@@ -109,3 +150,9 @@ class GarbageCollector:
                     await self._registry.delete(EVENTS, stored.namespace, stored.name)
                 except ApiError as error:
                     _log.info("event %s/%s: %s", stored.namespace, stored.name, error)
+
+
+def _slim(resource: Resource, obj: Obj) -> Item:
+    """What garbage collection needs to know of an object: there are many, and most never change hands."""
+    found = meta(obj)
+    return Item(resource, {"metadata": {name: found[name] for name in _KEPT if name in found}})

@@ -5,7 +5,6 @@ Source: sigs.k8s.io/structured-merge-diff/merge/update.go and k8s.io/apimachiner
 
 from __future__ import annotations
 
-import copy
 from typing import Final
 
 from selm_local.apiserver.patch.errors import ApplyConflict, PatchError, bad_request
@@ -103,11 +102,11 @@ def _bare(obj: Json) -> Json:
 
 
 def _with_managers(obj: Json, managers: Managers) -> Json:
-    result = copy.deepcopy(obj)
+    """The object with these entries; all but its metadata is shared with `obj`."""
     entries = encode(managers)
-    if entries:
-        result.setdefault("metadata", {})["managedFields"] = entries
-    return result
+    if not entries:
+        return dict(obj)
+    return {**obj, "metadata": {**(obj.get("metadata") or {}), "managedFields": entries}}
 
 
 def _strip(fields: FieldSet) -> FieldSet:
