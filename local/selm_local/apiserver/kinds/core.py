@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 
+from selm_local.apiserver.errors import not_implemented
 from selm_local.apiserver.kinds.base import Decoded
 from selm_local.apiserver.kinds.builtin import BuiltIn, at_least, immutable, one_of, path_segment
 from selm_local.apiserver.schema import errors as field
@@ -15,6 +17,9 @@ from selm_local.apiserver.storage import Object
 
 MAX_DATA = 1024 * 1024
 _KEY = re.compile(r"[-._a-zA-Z0-9]+")
+SYSTEM_CLASSES = ("system-cluster-critical", "system-node-critical")
+TOKEN_SECRET = "kubernetes.io/service-account-token"
+ACCOUNT_ANNOTATION = "kubernetes.io/service-account.name"
 NAMESPACE_FINALIZER = "kubernetes"
 NAME_LABEL = "kubernetes.io/metadata.name"
 
@@ -54,8 +59,21 @@ class ConfigMaps(BuiltIn):
         return found + _frozen(obj, old, ("data", "binaryData"))
 
 
+def _docker_problems(kind: str, data: Object) -> list[FieldError]:
+    """Registry credentials must be JSON; what they are is not told."""
+    key = {"kubernetes.io/dockerconfigjson": ".dockerconfigjson", "kubernetes.io/dockercfg": ".dockercfg"}.get(kind)
+    if key is None or key not in data:
+        return []
+    try:
+        json.loads(base64.b64decode(data[key]))
+    except ValueError as e:
+        return [field.invalid(f"data[{key}]", "<secret contents redacted>", str(e))]
+    return []
+
+
 class Secrets(BuiltIn):
     _REQUIRED = {  # noqa: RUF012 - a constant table
+        "kubernetes.io/dockercfg": (".dockercfg",),
         "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
         "kubernetes.io/ssh-auth": ("ssh-privatekey",),
         "kubernetes.io/tls": ("tls.crt", "tls.key"),
@@ -75,6 +93,14 @@ class Secrets(BuiltIn):
         if sum(len(v) * 3 // 4 for v in data.values()) > MAX_DATA:
             found.append(field.too_long("data", MAX_DATA))
         found += [field.required(f"data[{k}]") for k in self._REQUIRED.get(obj["type"], ()) if k not in data]
+        found += _docker_problems(obj["type"], data)
+        if obj["type"] == "kubernetes.io/basic-auth" and not ("username" in data or "password" in data):
+            found += [field.required("data[username]"), field.required("data[password]")]
+        if obj["type"] == TOKEN_SECRET:
+            if not (obj["metadata"].get("annotations") or {}).get(ACCOUNT_ANNOTATION):
+                found.append(field.required(f"metadata.annotations[{ACCOUNT_ANNOTATION}]"))
+            elif not found and old is None:
+                raise not_implemented("Secrets that a token is written to; ask for one at serviceaccounts/<name>/token")
         if old is not None:
             found += immutable("type", obj["type"], old.get("type"))
         return found + _frozen(obj, old, ("data",))
@@ -224,7 +250,10 @@ class PriorityClasses(BuiltIn):
     def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
         found = one_of("preemptionPolicy", obj["preemptionPolicy"], ("Never", "PreemptLowerPriority"))
         name, value = obj["metadata"].get("name", ""), obj.get("value", 0)
-        if not name.startswith("system-") and value > 1_000_000_000:
+        if name.startswith("system-") and name not in SYSTEM_CLASSES:
+            text = "priority class names with 'system-' prefix are reserved for system use only"
+            found.append(field.forbidden("metadata.name", text))
+        elif not name.startswith("system-") and value > 1_000_000_000:
             text = "maximum allowed value of a user defined priority is 1000000000"
             found.append(field.forbidden("value", text))
         if old is not None and value != old.get("value", 0):

@@ -9,6 +9,7 @@ import copy
 
 from selm_local.apiserver.kinds.builtin import BuiltIn, at_least, immutable, one_of
 from selm_local.apiserver.kinds.jobpolicies import validate_failure_policy, validate_success_policy
+from selm_local.apiserver.kinds.jobstatus import validate_status
 from selm_local.apiserver.kinds.podspec import blank_template, default_pod_spec, validate_pod_spec
 from selm_local.apiserver.schema import errors as field
 from selm_local.apiserver.schema import names
@@ -67,6 +68,9 @@ class Jobs(BuiltIn):
         if old is not None:
             return _changes(obj["spec"], old["spec"], old.get("status") or {}) + validate_job_spec(obj["spec"])
         return _hostnames(obj) + validate_job_spec(obj["spec"])
+
+    def validate_subresource(self, subresource: str, obj: Object, old: Object) -> list[FieldError]:
+        return validate_status(obj, old) if subresource == "status" else []
 
     def deletion_warnings(self, propagation: str | None) -> list[str]:
         return [_WARNING] if propagation is None else []

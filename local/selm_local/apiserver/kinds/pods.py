@@ -45,15 +45,20 @@ class Pods(BuiltIn):
         spec = obj.setdefault("spec", {})
         default_pod_spec(spec)
         spec.setdefault("enableServiceLinks", True)
-        # What admission adds on a real cluster. No token is mounted: a pod that needs one asks for it by a volume.
+        return obj
+
+    def prepare_update(self, obj: Object, old: Object) -> None:
+        super().prepare_update(obj, old)
+        for name in ("priority", "preemptionPolicy"):
+            if name in old["spec"]:
+                obj["spec"].setdefault(name, old["spec"][name])
+
+    def admit(self, obj: Object, find: Find) -> None:
+        spec, meta = obj["spec"], obj["metadata"]
         spec.setdefault("serviceAccountName", "default")
         spec.setdefault("serviceAccount", spec["serviceAccountName"])
         spec.setdefault("priority", 0)
         spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-        return obj
-
-    def admit(self, obj: Object, find: Find) -> None:
-        spec, meta = obj["spec"], obj["metadata"]
         if wanted := spec.get("priorityClassName"):
             priority = find(PRIORITY_CLASSES, None, wanted)
             if priority is None:

@@ -11,11 +11,18 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from selm_local.apiserver.kinds.builtin import at_least, one_of
+from selm_local.apiserver.kinds.podprobes import (
+    validate_field_reference,
+    validate_ports,
+    validate_probes,
+    validate_security,
+)
 from selm_local.apiserver.schema import errors as field
 from selm_local.apiserver.schema import names
 from selm_local.apiserver.schema.errors import FieldError
 from selm_local.apiserver.storage import Object
 
+_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _DEFAULT_MODE = 0o644
 _WITH_MODE = ("configMap", "downwardAPI", "projected", "secret")
@@ -135,7 +142,9 @@ def validate_pod_spec(spec: Object, path: str) -> list[FieldError]:
     seen: set[str] = set()
     for key in ("initContainers", "containers"):
         for i, container in enumerate(spec.get(key) or []):
-            found += _validate_container(container, f"{path}.{key}[{i}]", volume_names, seen)
+            here = f"{path}.{key}[{i}]"
+            found += _validate_container(container, here, volume_names, seen)
+            found += validate_probes(container, here, init=key == "initContainers")
     found += one_of(f"{path}.restartPolicy", spec.get("restartPolicy"), RESTART_POLICIES)
     found += one_of(
         f"{path}.dnsPolicy", spec.get("dnsPolicy"), ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
@@ -153,6 +162,7 @@ def validate_pod_spec(spec: Object, path: str) -> list[FieldError]:
         account = spec["serviceAccountName"]
         found += [field.invalid(f"{path}.serviceAccountName", account, t) for t in names.dns1123_subdomain(account)]
     found += names.label_map(spec.get("nodeSelector"), f"{path}.nodeSelector")
+    found += validate_security(spec.get("securityContext"), f"{path}.securityContext")
     found += _validate_tolerations(spec.get("tolerations") or [], f"{path}.tolerations")
     return found
 
@@ -204,13 +214,8 @@ def _validate_container(container: Object, path: str, volumes: set[Any], seen: s
     found += _validate_env(container.get("env") or [], f"{path}.env")
     found += _validate_mounts(container.get("volumeMounts") or [], f"{path}.volumeMounts", volumes)
     found += _validate_resources(container.get("resources") or {}, f"{path}.resources")
-    for i, port in enumerate(container.get("ports") or []):
-        number = port.get("containerPort")
-        if not number or not 1 <= number <= 65535:
-            found.append(
-                field.invalid(f"{path}.ports[{i}].containerPort", number, "must be between 1 and 65535, inclusive")
-            )
-    return found
+    found += validate_ports(container.get("ports") or [], f"{path}.ports")
+    return found + validate_security(container.get("securityContext"), f"{path}.securityContext")
 
 
 def _validate_env(variables: list[Object], path: str) -> list[FieldError]:
@@ -235,6 +240,8 @@ def _validate_env(variables: list[Object], path: str) -> list[FieldError]:
                 "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
             )
             found.append(field.invalid(f"{here}.valueFrom", "", text))
+        if "fieldRef" in source:
+            found += validate_field_reference(source["fieldRef"], f"{here}.valueFrom.fieldRef")
         for kind in ("configMapKeyRef", "secretKeyRef"):
             for key in ("name", "key"):
                 if kind in source and not source[kind].get(key):
@@ -267,6 +274,8 @@ def _validate_resources(resources: Object, path: str) -> list[FieldError]:
     for group, values in (("limits", limits), ("requests", requests)):
         for name, text in values.items():
             here, value = f"{path}.{group}[{name}]", quantity(text)
+            if "/" not in name and name not in _RESOURCES and not name.startswith("hugepages-"):
+                found.append(field.invalid(here, name, "must be a standard resource for containers"))
             if value is None:
                 found.append(
                     field.invalid(
@@ -281,6 +290,8 @@ def _validate_resources(resources: Object, path: str) -> list[FieldError]:
                 found.append(field.invalid(here, text, "must be an integer"))
     for name, text in requests.items():
         if name not in limits:
+            if "/" in name:
+                found.append(field.required(f"{path}.limits", "Limit must be set for non overcommitable resources"))
             continue
         value, limit = quantity(text), quantity(limits[name])
         if value is None or limit is None:
@@ -301,6 +312,15 @@ def _validate_tolerations(tolerations: Iterable[Object], path: str) -> list[Fiel
         found += one_of(
             f"{here}.effect", toleration.get("effect") or None, ("NoSchedule", "PreferNoSchedule", "NoExecute")
         )
+        if not toleration.get("key") and toleration.get("operator") != "Exists":
+            text = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
+            found.append(field.invalid(f"{here}.operator", toleration.get("operator") or "", text))
+        if toleration.get("key"):
+            key = toleration["key"]
+            found += [field.invalid(f"{here}.key", key, problem) for problem in names.qualified_name(key)]
+        if toleration.get("tolerationSeconds") is not None and toleration.get("effect") != "NoExecute":
+            text = "effect must be 'NoExecute' when `tolerationSeconds` is set"
+            found.append(field.invalid(f"{here}.effect", toleration.get("effect") or "", text))
         if toleration.get("operator") == "Exists" and toleration.get("value"):
             found.append(field.invalid(f"{here}.operator", "Exists", "value must be empty when `operator` is 'Exists'"))
     return found

@@ -34,7 +34,8 @@ def _merge_objects(type_: MergeType, target: Json, patch: dict[str, Json]) -> di
     if directive == "delete":
         return {}
     if directive not in (None, "merge"):
-        raise bad_request(f"unknown patch type found: {directive!r}; allowed are replace, delete and merge")
+        # Errors that the real server does not interpret come out as 500 without a reason.
+        raise PatchError(500, "", f"unknown patch type found: {directive!r}; allowed are replace, delete and merge")
     result: dict[str, Json] = copy.deepcopy(target) if isinstance(target, dict) else {}
     _retain(result, patch)
     for name, value in patch.items():
@@ -103,7 +104,7 @@ def _merge_lists(type_: MergeType, name: str, target: Json, patch: list[Json], a
     for item in patch:
         if not isinstance(item, dict) or type_.patch_key not in item:
             text = f"map: {item!r} does not contain declared merge key: {type_.patch_key}"
-            raise PatchError(422, "Invalid", text)
+            raise PatchError(500, "", text)
         place = next((i for i, each in enumerate(merged) if _same_key(type_, each, item)), None)
         if item.get(_DIRECTIVE) == "delete":
             merged = [each for each in merged if not _same_key(type_, each, item)]

@@ -170,6 +170,8 @@ def owner_references(value: Any, field: str) -> list[FieldError]:
             for key in ("kind", "name", "uid")
             if not reference.get(key)
         ]
+        if (reference.get("apiVersion"), reference.get("kind")) == ("v1", "Event"):
+            found.append(errors.invalid(where, reference, "/v1, Kind=Event is disallowed from being an owner"))
         if reference.get("controller"):
             controllers.append(reference.get("name"))
     if len(controllers) > 1:

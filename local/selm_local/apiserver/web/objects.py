@@ -109,6 +109,12 @@ async def list_objects(call: Call) -> web.StreamResponse:
         raise options.list_problem(
             "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
         )
+    if match == "Exact" and asked == 0:
+        raise options.list_problem(
+            "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+        )
+    if "sendInitialEvents" in query:
+        raise options.list_problem("sendInitialEvents", "sendInitialEvents is forbidden for list")
     token, limit = query.get("continue", ""), options.whole_number(query, "limit") or 0
     if token and asked:
         raise errors.bad_request("specifying resource version is not allowed when using continue")

@@ -12,6 +12,7 @@ from selm_local.apiserver.access import User
 from selm_local.apiserver.errors import ApiError, bad_request, invalid
 from selm_local.apiserver.requests import DeleteRequest, FieldValidation, WriteRequest
 from selm_local.apiserver.schema.errors import FieldError, not_supported
+from selm_local.apiserver.schema.errors import invalid as invalid_field
 from selm_local.apiserver.web.route import is_true
 
 FIELD_VALIDATION = ("Ignore", "Warn", "Strict")
@@ -85,7 +86,10 @@ def delete_request(query: MultiMapping[str], body: Any) -> DeleteRequest:
     orphan = options.get("orphanDependents")
     if orphan is None and "orphanDependents" in query:
         orphan = is_true(query["orphanDependents"])
-    if orphan is not None and propagation is None:
+    if orphan is not None and propagation is not None:
+        text = "orphanDependents and deletionPropagation cannot be both set"
+        raise invalid("meta.k8s.io", "DeleteOptions", "", [invalid_field("propagationPolicy", propagation, text)])
+    if orphan is not None:
         propagation = "Orphan" if orphan else "Background"
     grace = options.get("gracePeriodSeconds")
     if grace is None:
