@@ -40,14 +40,25 @@ CONTAINER = "phase"
 """Name of the one container whose termination message and exit code count."""
 VOLUME_CACHE = "selm-cache"
 """The model cache: an emptyDir, unless a pod template brings a volume of this name."""
+VOLUME_TMP = "selm-tmp"
+VOLUME_HOME = "selm-home"
+"""emptyDirs for what libraries write into /tmp and the home, for a pod's root file system is read-only. As with the cache, a
+pod template's volume of the same name takes their place."""
 VOLUME_SHM = "selm-shm"
 VOLUME_CA = "selm-ca"
 CACHE_PATH = "/var/cache/selm"
+TMP_PATH = "/tmp"
+HOME_PATH = "/home/selm"
+"""The home of the images' user. vLLM, Triton, torch extensions and the hub's client keep their caches below it."""
 SHM_PATH = "/dev/shm"
 CA_PATH = "/etc/selm/ca"
 CA_KEY = "ca.crt"
 """Key of the ConfigMap that `spec.artifacts.caBundleConfigMapRef` names. Written by the user."""
 
+ENV_HOME = "HOME"
+ENV_USER = "USER"
+"""torch names its cache of compiled kernels by the user, and fails where the image has no name for the uid."""
+USER_NAME = "selm"
 ENV_HF_TOKEN = "HF_TOKEN"
 """From `spec.model.tokenSecretRef`, in Preparation only: no other phase talks to a hub."""
 ENV_CA_BUNDLE = "AWS_CA_BUNDLE"
@@ -95,6 +106,7 @@ class Reason:
     EVALUATING = "Evaluating"
     PENDING = "Pending"  # pods exist and do not run
     PENDING_TOO_LONG = "PendingTooLong"
+    NO_PROGRESS = "NoProgress"  # pods run, and nothing that can be seen from here moves
     QUEUED = "Queued"  # the queue holds the Job suspended
     BACK_OFF = "BackOff"
     WAITING_FOR_OLD_JOB = "WaitingForOldJob"

@@ -32,7 +32,15 @@ class ApplyService:
     manifest: Json
 
 
-Action = CreateJob | DeleteJob | ApplyService
+@dataclass(frozen=True)
+class DeleteService:
+    """Delete the run's Service, if it is still the one with this uid."""
+
+    name: str
+    uid: str
+
+
+Action = CreateJob | DeleteJob | ApplyService | DeleteService
 
 
 @dataclass(frozen=True)

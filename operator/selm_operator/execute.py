@@ -1,6 +1,6 @@
 """The effects. Each is idempotent by its name, its uid or its owner; the first that fails ends the pass.
 
-Three effects exist and no more: POST a Job, delete a Job, apply a Service.
+Four effects exist and no more: POST a Job, delete a Job, apply a Service, delete a Service.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from selm_operator.decision import Action, ApplyService, CreateJob, DeleteJob
-from selm_operator.kube import JOBS, SERVICES, Api, ApiError
+from selm_operator.decision import Action, ApplyService, CreateJob, DeleteJob, DeleteService
+from selm_operator.kube import JOBS, SERVICES, Api, ApiError, Resource
 from selm_operator.metrics import API_WRITES
 
 log = logging.getLogger(__name__)
@@ -54,9 +54,11 @@ class Executor:
                 case CreateJob():
                     await self.create_job(namespace, action)
                 case DeleteJob():
-                    await self.delete_job(namespace, action)
+                    await self.delete(JOBS, namespace, "Job", action)
                 case ApplyService():
                     await self.apply_service(namespace, action)
+                case DeleteService():
+                    await self.delete(SERVICES, namespace, "Service", action)
 
     async def create_job(self, namespace: str, action: CreateJob) -> None:
         name = action.manifest["metadata"]["name"]
@@ -82,15 +84,15 @@ class Executor:
         if owner_uid(job) != owner_uid(action.manifest) or job["metadata"].get("deletionTimestamp"):
             raise JobNameTaken(job)
 
-    async def delete_job(self, namespace: str, action: DeleteJob) -> None:
-        API_WRITES.labels("Job").inc()
+    async def delete(self, resource: Resource, namespace: str, kind: str, action: DeleteJob | DeleteService) -> None:
+        API_WRITES.labels(kind).inc()
         try:
-            await self.api.delete(JOBS, namespace, action.name, uid=action.uid, propagation="Foreground")
+            await self.api.delete(resource, namespace, action.name, uid=action.uid, propagation="Foreground")
         except ApiError as error:
-            # Gone, or another Job has the name by now: what was to be deleted is no more.
+            # Gone, or another object has the name by now: what was to be deleted is no more.
             if error.code not in (404, 409):
                 raise
-        log.info("deleted Job %s/%s", namespace, action.name)
+        log.info("deleted %s %s/%s", kind, namespace, action.name)
 
     async def apply_service(self, namespace: str, action: ApplyService) -> None:
         API_WRITES.labels("Service").inc()

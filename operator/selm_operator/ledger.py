@@ -8,7 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from selm_operator.api.spec import ScheduleEntry, SELMRunSpec
-from selm_operator.api.status import Current, IterationStatus, PhaseName, PhaseState, PhaseStatus, SELMRunStatus
+from selm_operator.api.status import (
+    Current,
+    IterationStatus,
+    PhaseName,
+    PhaseState,
+    PhaseStatus,
+    ScheduleValues,
+    SELMRunStatus,
+)
 from selm_runtime.contract import CommittedPhase, Phase
 
 Position = tuple[int, Phase]
@@ -22,6 +30,12 @@ OFFLINE_SKIPS = (Phase.GENERATION, Phase.SCORING)
 def schedule_entry(spec: SELMRunSpec, iteration: int) -> ScheduleEntry | None:
     """The schedule's entry of an iteration."""
     return next((entry for entry in spec.schedule if entry.iteration == iteration), None)
+
+
+def asked_schedule(spec: SELMRunSpec, iteration: int) -> ScheduleValues:
+    """What the spec asks for in an iteration; all absent where the schedule does not name it."""
+    entry = schedule_entry(spec, iteration)
+    return ScheduleValues(**{name: getattr(entry, name, None) for name in ScheduleValues.model_fields})
 
 
 def trains_offline(spec: SELMRunSpec, iteration: int) -> bool:
@@ -97,7 +111,10 @@ def open_position(status: SELMRunStatus, spec: SELMRunSpec, position: Position) 
     iterations = status.iterations or ()
     if all(entry.iteration != iteration for entry in iterations):
         iterations = (*iterations, _new_iteration(spec, iteration))
-    current = Current(iteration=iteration, phase=phase_name(phase))
+    before = status.current
+    goes_on = before is not None and before.iteration == iteration
+    schedule = before.schedule if before is not None and goes_on else asked_schedule(spec, iteration)
+    current = Current(iteration=iteration, phase=phase_name(phase), schedule=schedule)
     return status.model_copy(update={"iterations": iterations, "current": current})
 
 

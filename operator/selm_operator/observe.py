@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 from selm_operator.constants import LABEL_ITERATION, LABEL_JOB_NAME, LABEL_RUN_UID
 from selm_operator.decide.case import Case
+from selm_operator.decide.children import expiry
 from selm_operator.decide.progress import wants_pods
 from selm_operator.execute import owner_uid
-from selm_operator.kube import JOBS, PODS, RUNS, SERVICES, Api, ApiError, Json
+from selm_operator.kube import EVENTS, JOBS, PODS, RUNS, SERVICES, Api, ApiError, Json
 from selm_operator.manifests.names import service_name
 from selm_operator.settings import Settings
 from selm_operator.snapshot import JobView, RunView, ServiceView, Snapshot, read_job, read_pod, read_run
@@ -30,7 +31,7 @@ async def observe(
             return None
         raise
     run = read_run(obj)
-    jobs = await _jobs(api, run)
+    jobs = await _jobs(api, run, near_by(run))
     snapshot = Snapshot(run, jobs, now or datetime.now(UTC), settings)
     case = Case(snapshot, run.status)
     if run.deleting or run.spec is None:
@@ -46,22 +47,33 @@ async def observe(
             snapshot = replace(snapshot, pods=left, pods_of=missing)
         case = Case(snapshot, run.status)
     if case.job is not None and wants_pods(case):
+        # A pod that is not made leaves no trace but the Job's events.
         listed = await api.list(PODS, namespace, labels=f"{LABEL_JOB_NAME}={case.job.name}")
         mine = tuple(read_pod(pod) for pod in listed.get("items") or () if owner_uid(pod) == case.job.uid)
-        snapshot = replace(snapshot, pods=mine, pods_of=case.job.name)
+        lacking = case.is_active(case.job) and case.job.suspended is None and len(mine) < case.job.pods
+        not_made = await _why_not_made(api, run, case.job) if lacking else None
+        snapshot = replace(snapshot, pods=mine, pods_of=case.job.name, not_made=not_made)
     if case.position is not None and case.position[1] is Phase.TRAINING and not _is_at_work(case):
         snapshot = replace(snapshot, service=await _service(api, run))
+    due = expiry(run.spec, run.status)
+    if due is not None and due <= snapshot.now:
+        everything = await _jobs(api, run, f"{LABEL_RUN_UID}={run.uid}")
+        snapshot = replace(snapshot, jobs=everything, service=await _service(api, run))
     return obj, snapshot
 
 
-async def _jobs(api: Api, run: RunView) -> tuple[JobView, ...]:
-    """The run's Jobs of the iteration at work and its neighbours: a long run leaves hundreds, each with its config.
+def near_by(run: RunView) -> str:
+    """The selector of the run's Jobs of the iteration at work and its neighbours: a long run leaves hundreds, each with its config.
 
     An older one that a stale leader makes is not seen; its pods find their phase committed and end at once.
     """
     here = run.status.current.iteration if run.status.current else 0
     near = ",".join(str(iteration) for iteration in range(max(0, here - 1), here + 2))
-    listed = await api.list(JOBS, run.namespace, labels=f"{LABEL_RUN_UID}={run.uid},{LABEL_ITERATION} in ({near})")
+    return f"{LABEL_RUN_UID}={run.uid},{LABEL_ITERATION} in ({near})"
+
+
+async def _jobs(api: Api, run: RunView, selector: str) -> tuple[JobView, ...]:
+    listed = await api.list(JOBS, run.namespace, labels=selector)
     jobs = (read_job(job) for job in listed.get("items") or () if owner_uid(job) == run.uid)
     return tuple(job for job in jobs if job is not None)
 
@@ -84,6 +96,20 @@ async def _job(api: Api, run: RunView, name: str) -> JobView | None:
     return read_job(job) if owner_uid(job) == run.uid else None
 
 
+async def _why_not_made(api: Api, run: RunView, job: JobView) -> str | None:
+    """What the Job controller was told last when it could not make a pod."""
+    listed = await api.list(EVENTS, run.namespace, fields=f"regarding.uid={job.uid},reason=FailedCreate")
+    events = sorted(listed.get("items") or (), key=_last_seen)
+    return str(events[-1].get("note") or "") or None if events else None
+
+
+def _last_seen(event: Json) -> str:
+    """The time of an event's last occurrence; times of one form compare as text, and a second is exact enough."""
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("deprecatedLastTimestamp"), event.get("eventTime"))
+    return str(next(filter(None, times), event["metadata"].get("creationTimestamp") or ""))[:19]
+
+
 def _is_at_work(case: Case) -> bool:
     return case.job is not None and case.is_active(case.job)
 
@@ -96,4 +122,4 @@ async def _service(api: Api, run: RunView) -> ServiceView | None:
         if error.code == 404:
             return None
         raise
-    return ServiceView(name, ours=owner_uid(service) == run.uid)
+    return ServiceView(name, ours=owner_uid(service) == run.uid, uid=service["metadata"]["uid"])

@@ -13,10 +13,11 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from selm_operator.api.spec import SELMRunSpec
-from selm_operator.api.status import SELMRunStatus
+from selm_operator.api.status import ScheduleValues, SELMRunStatus
 from selm_operator.constants import MASTER_PORTS
-from selm_operator.ledger import committed_phases, schedule_entry
+from selm_operator.ledger import committed_phases
 from selm_operator.manifests.names import job_name, service_name
+from selm_operator.schedule import in_force
 from selm_operator.snapshot import RunView
 from selm_runtime.contract import (
     ArtifactsConfig,
@@ -51,6 +52,7 @@ def phase_config(run: RunView, spec: SELMRunSpec, status: SELMRunStatus, attempt
 
     Evaluation samples by the unscheduled settings, so that iterations compare; every other phase by the iteration's.
     """
+    schedule = in_force(spec, status, attempt.iteration)
     return PhaseConfig(
         run=RunRef(namespace=run.namespace, name=run.name, uid=run.uid),
         phase=attempt.phase,
@@ -62,32 +64,30 @@ def phase_config(run: RunView, spec: SELMRunSpec, status: SELMRunStatus, attempt
         committed=committed_phases(status),
         model=project(ModelConfig, spec.model),
         data=project(DataConfig, spec.data, portions=spec.data.portions or spec.iterations),
-        generation=_generation(spec, attempt),
+        generation=_generation(spec, attempt, schedule),
         scoring=project(ScoringConfig, spec.scoring),
-        training=_training(run, spec, attempt),
+        training=_training(run, spec, attempt, schedule),
         evaluation=project(EvaluationConfig, spec.evaluation),
         retention=spec.retention.artifacts,
         offline_iterations=tuple(sorted(e.iteration for e in spec.schedule if e.pairs == "Offline")),
     )
 
 
-def _generation(spec: SELMRunSpec, attempt: Attempt) -> GenerationConfig:
-    entry = None if attempt.phase is Phase.EVALUATION else schedule_entry(spec, attempt.iteration)
-    in_force = {}
-    if entry is not None:
-        in_force = {name: getattr(entry, name) for name in ("temperature", "samples_per_prompt")}
-    return project(GenerationConfig, spec.generation, **{k: v for k, v in in_force.items() if v is not None})
+def _generation(spec: SELMRunSpec, attempt: Attempt, schedule: ScheduleValues) -> GenerationConfig:
+    values: dict[str, Any] = {}
+    if attempt.phase is not Phase.EVALUATION:
+        values = {name: getattr(schedule, name) for name in ("temperature", "samples_per_prompt")}
+    return project(GenerationConfig, spec.generation, **{k: v for k, v in values.items() if v is not None})
 
 
-def _training(run: RunView, spec: SELMRunSpec, attempt: Attempt) -> TrainingConfig:
-    entry = schedule_entry(spec, attempt.iteration)
-    pairs = (entry.pairs if entry else None) or "Online"
+def _training(run: RunView, spec: SELMRunSpec, attempt: Attempt, schedule: ScheduleValues) -> TrainingConfig:
+    pairs = schedule.pairs or "Online"
     objective = spec.training.objective
-    alpha = entry.alpha if entry and entry.alpha is not None else objective.alpha
-    beta = entry.beta if entry and entry.beta is not None else objective.beta
+    alpha = schedule.alpha if schedule.alpha is not None else objective.alpha
+    beta = schedule.beta if schedule.beta is not None else objective.beta
     if pairs == "Offline" or objective.type == "DPO":
         alpha = 0.0  # there is nothing of the policy's own to explore with, or nothing is to be explored
-    rate = entry.learning_rate if entry and entry.learning_rate is not None else spec.training.learning_rate
+    rate = schedule.learning_rate if schedule.learning_rate is not None else spec.training.learning_rate
     return project(
         TrainingConfig,
         spec.training,

@@ -38,7 +38,9 @@ class Waits:
     refused: float = 30.0
     """Until a Job that the API server refused is tried again."""
     pending_too_long: float = 1800.0
-    """From here on a warning is announced."""
+    """From here on a warning is announced about pods that do not start."""
+    no_progress: float = 86_400.0
+    """From here on a warning is announced about an attempt that runs and shows no progress."""
     resync: float = 60.0
     """Between two looks at a run that nothing woke."""
     error_first: float = 0.5
@@ -72,11 +74,14 @@ class Settings:
     SELM_SHARED_PATHS           "true": every node sees the same paths, so `file://` needs no volumes (one machine)
     SELM_PREPARATION_RESOURCES  JSON, `resources` of Preparation's container
     SELM_TIME_SCALE             factor of every wait, the pods' own included, > 0; for tests
+    SELM_PENDING_TOO_LONG_SECONDS  seconds after which pods that do not start are warned of; default 1800
+    SELM_NO_PROGRESS_SECONDS    seconds after which an attempt without a sign of progress is warned of; default 86400
     SELM_NAMESPACES             comma separated namespaces that are watched; unset: all
     SELM_NAMESPACE              the operator's own, where its Lease is; default: the service account's, else "default"
     SELM_WORKERS                runs that are reconciled at one time, ≥ 1
     SELM_HTTP_PORT              port of /metrics, /healthz and /readyz; default 8080; 0: none
     SELM_LOG_FORMAT             "text" or "json"
+    SELM_FS_GROUP               fsGroup of the runs' pods, so that they can write to claims; default 10001; 0: none
     """
 
     runtime_image: str | None = None
@@ -90,6 +95,7 @@ class Settings:
     namespace: str = "default"
     workers: int = 16
     http_port: int = 8080
+    fs_group: int = 10001
     log_format: str = "text"
     identity: str = ""
 
@@ -107,12 +113,16 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
         runtime_image=env.get("SELM_RUNTIME_IMAGE") or None,
         shared_paths=_boolean(env, "SELM_SHARED_PATHS"),
         preparation_resources=_resources(env, "SELM_PREPARATION_RESOURCES") or Settings().preparation_resources,
-        waits=Waits().scaled(time_scale),
+        waits=Waits(
+            pending_too_long=_number(env, "SELM_PENDING_TOO_LONG_SECONDS", 1800.0, exclusive_minimum=0.0),
+            no_progress=_number(env, "SELM_NO_PROGRESS_SECONDS", 86_400.0, exclusive_minimum=0.0),
+        ).scaled(time_scale),
         time_scale=time_scale,
         namespaces=tuple(n for n in (p.strip() for p in env.get("SELM_NAMESPACES", "").split(",")) if n),
         namespace=env.get("SELM_NAMESPACE") or _own_namespace(),
         workers=_integer(env, "SELM_WORKERS", 16, minimum=1),
         http_port=_integer(env, "SELM_HTTP_PORT", 8080, minimum=0, maximum=65535),
+        fs_group=_integer(env, "SELM_FS_GROUP", 10001, minimum=0),
         log_format=_choice(env, "SELM_LOG_FORMAT", ("text", "json")),
         identity=f"{socket.gethostname()}_{uuid.uuid4().hex[:12]}",
     )

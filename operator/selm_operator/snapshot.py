@@ -18,6 +18,7 @@ from selm_operator.constants import (
     LABEL_ATTEMPT,
     LABEL_ITERATION,
     LABEL_PHASE,
+    LABEL_QUEUE,
 )
 from selm_operator.settings import Settings
 from selm_runtime.contract import Phase, TerminationMessage
@@ -56,6 +57,8 @@ class JobView:
     grace_seconds: int
     image: str
     pods: int
+    """Pods at one time; a queue may have admitted fewer than there are indexes."""
+    indexes: int
     gpus_per_pod: int
     complete: Condition | None
     failed: Condition | None
@@ -66,6 +69,8 @@ class JobView:
     ended: datetime | None
     ready: int
     succeeded: int
+    queue: str | None = None
+    """The queue that may hold it suspended."""
 
     @property
     def position(self) -> tuple[int, int]:
@@ -82,8 +87,12 @@ class JobView:
 
     def is_late(self, now: datetime, grace: float) -> bool:
         """Whether pods that should run by now do not: `grace` seconds after the Job's start some are not ready."""
-        waited = now - (self.started or self.created)
-        return self.suspended is None and self.ready + self.succeeded < self.pods and waited.total_seconds() >= grace
+        lacking = self.ready + self.succeeded < self.pods
+        return self.suspended is None and lacking and self.at_work_for(now) >= grace
+
+    def at_work_for(self, now: datetime) -> float:
+        """Seconds since its pods were let start."""
+        return (now - (self.started or self.created)).total_seconds()
 
     def has_failed(self, now: datetime, margin: float) -> bool:
         """Failed, or sealed to fail for so long that a lost node must hold the condition back."""
@@ -107,6 +116,7 @@ class PodView:
     waiting: tuple[str, str] | None
     """Reason and message of a container that does not start."""
     exit_code: int | None
+    ended: datetime | None
     ended_reason: str | None
     """Kubernetes' own word for the end, `OOMKilled` for one."""
     said: TerminationMessage | None
@@ -125,6 +135,7 @@ class PodView:
 class ServiceView:
     name: str
     ours: bool
+    uid: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,6 +172,8 @@ class Snapshot:
     pods: tuple[PodView, ...] = ()
     pods_of: str | None = None
     """Name of the Job whose pods were read; None: none were."""
+    not_made: str | None = None
+    """Why pods of that Job are not made, in the API server's words: a quota, an admission rule."""
     service: ServiceView | None = None
     obstacle: Obstacle | None = None
 
@@ -216,6 +229,7 @@ def read_job(obj: Json) -> JobView | None:
         grace_seconds=int(template.get("terminationGracePeriodSeconds", 30)),
         image=template["containers"][0]["image"],
         pods=int(spec.get("parallelism", 1)),
+        indexes=int(spec.get("completions") or spec.get("parallelism", 1)),
         gpus_per_pod=gpus_of(template["containers"][0].get("resources") or {}),
         complete=complete,
         failed=failed,
@@ -225,6 +239,7 @@ def read_job(obj: Json) -> JobView | None:
         ended=parse_time(status.get("completionTime")) or (over.time if over else None),
         ready=int(status.get("ready") or 0),
         succeeded=int(status.get("succeeded") or 0),
+        queue=labels.get(LABEL_QUEUE),
     )
 
 
@@ -254,6 +269,7 @@ def read_pod(obj: Json) -> PodView:
         unschedulable=(scheduled.get("message") or "no node fits") if is_unschedulable else None,
         waiting=_waiting(status),
         exit_code=None if ended is None else int(ended["exitCode"]),
+        ended=parse_time((ended or {}).get("finishedAt")),
         ended_reason=(ended or {}).get("reason") or status.get("reason"),
         said=read_message(text),
         last_words=text or status.get("message") or "",

@@ -24,6 +24,7 @@ from selm_operator.snapshot import (
 )
 from selm_runtime.contract import Phase, TerminationMessage
 from support.fake_cluster import START, digest
+from support.kstatus import check_conditions
 from support.run_builder import make_run
 
 NOW = START + timedelta(days=1)
@@ -87,6 +88,7 @@ def jobs(draw: st.DrawFn) -> JobView:
         grace_seconds=draw(st.integers(0, 600)),
         image="runtime:1",
         pods=draw(st.integers(1, 4)),
+        indexes=draw(st.integers(1, 4)),
         gpus_per_pod=draw(st.integers(0, 8)),
         complete=draw(conditions),
         failed=draw(conditions),
@@ -108,6 +110,7 @@ pods = st.builds(
     unschedulable=st.none() | st.just("no node fits"),
     waiting=st.none() | st.just(("ImagePullBackOff", "no such tag")),
     exit_code=st.none() | exit_codes,
+    ended=st.none() | times,
     ended_reason=st.sampled_from((None, "Error", "OOMKilled")),
     said=st.none()
     | st.builds(
@@ -136,7 +139,10 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         SETTINGS,
         pods=tuple(draw(st.lists(pods, max_size=3))),
         pods_of=draw(st.sampled_from([job.name for job in found])) if found else None,
-        service=draw(st.sampled_from((None, ServiceView("tiny-train", True), ServiceView("tiny-train", False)))),
+        not_made=draw(st.sampled_from((None, "exceeded quota: gpus"))),
+        service=draw(
+            st.sampled_from((None, ServiceView("tiny-train", True, "uid-s"), ServiceView("tiny-train", False)))
+        ),
         obstacle=draw(
             st.none() | st.builds(Obstacle, st.sampled_from(("JobNameTaken", "EffectRefused")), st.just("why"))
         ),
@@ -159,5 +165,7 @@ def test_decide_answers_any_snapshot_and_makes_at_most_one_job(snapshot: Snapsho
         name = made[0].manifest["metadata"]["name"]
         assert decision.status.current is not None
         assert decision.status.current.job_name == name
+    if not snapshot.run.deleting:
+        check_conditions({"metadata": {"generation": 1}}, decision.status)
     dumped = decision.status.model_dump(mode="json", by_alias=True, exclude_none=True)
     assert SELMRunStatus.model_validate(dumped).model_dump(mode="json", by_alias=True, exclude_none=True) == dumped

@@ -123,7 +123,9 @@ class NfsSource(SpecModel):
 class Volume(SpecModel):
     """A volume: a name and exactly one source."""
 
-    name: Annotated[Label, Field(description="the name of the volume; selm-cache replaces the model cache's.")]
+    name: Annotated[
+        Label, Field(description="the name of the volume; selm-cache, selm-tmp and selm-home replace the pod's own.")
+    ]
     persistent_volume_claim: Annotated[
         PersistentVolumeClaimSource | None, Field(description="a claim in the run's namespace.")
     ] = None

@@ -79,6 +79,26 @@ class ShardCounts(StatusModel):
     total: Annotated[Int | None, Field(ge=1, le=1024, description="shards in all.")] = None
 
 
+class ScheduleValues(StatusModel):
+    """What the schedule says of one iteration; absent values are the phases' own."""
+
+    learning_rate: Annotated[Number | None, Field(description="training.learningRate in the iteration.")] = None
+    alpha: Annotated[Number | None, Field(description="training.objective.alpha in the iteration.")] = None
+    beta: Annotated[Number | None, Field(description="training.objective.beta in the iteration.")] = None
+    temperature: Annotated[Number | None, Field(description="generation.temperature in the iteration.")] = None
+    samples_per_prompt: Annotated[Count | None, Field(description="generation.samplesPerPrompt in the iteration.")] = (
+        None
+    )
+    pairs: Annotated[Literal["Online", "Offline"] | None, Field(description="the pairs of the iteration.")] = None
+
+
+class FieldDigest(StatusModel):
+    """What of a field of the spec may never change."""
+
+    field: Annotated[Text, Field(max_length=63, description="the field of the spec.")]
+    digest: Annotated[Sha256, Field(description="the digest of its immutable part as accepted.")]
+
+
 class Current(StatusModel):
     """Where the run is."""
 
@@ -100,6 +120,9 @@ class Current(StatusModel):
     ] = None
     next_attempt_time: Annotated[Time | None, Field(description="the time before which no attempt starts.")] = None
     shards: Annotated[ShardCounts | None, Field(description="the shards of the phase at work.")] = None
+    schedule: Annotated[
+        ScheduleValues | None, Field(description="the schedule's values that the iteration at work goes by.")
+    ] = None
     accounted_until: Annotated[
         Time | None, Field(description="the time until which an attempt being stopped has its GPU seconds in the book.")
     ] = None
@@ -169,6 +192,11 @@ class SELMRunStatus(StatusModel):
     ] = None
     engine_args_digest: Annotated[
         Sha256 | None, Field(description="the digest of generation.engineArgs as accepted.")
+    ] = None
+    accepted: Annotated[
+        tuple[FieldDigest, ...] | None,
+        Field(max_length=32, description="digests of what may never change in the spec, as accepted."),
+        Atomic(),
     ] = None
     best_iteration: Annotated[
         IterationNumber | None, Field(description="the iteration that evaluation.selectBy picks.")

@@ -40,17 +40,11 @@ def _policies(spec: SELMRunSpec) -> str | None:
     return "Reference is not built yet; [Current] is" if "Reference" in spec.generation.policies else None
 
 
-def _time_to_live(spec: SELMRunSpec) -> str | None:
-    found = spec.retention.ttl_seconds_after_finished
-    return None if found is None else "removing a finished run's children by time is not built yet; leave it out"
-
-
 _TABLE: tuple[tuple[str, str, Callable[[SELMRunSpec], str | None]], ...] = (
     ("spec.training.objective.type", f"objectives other than {' and '.join(OBJECTIVES)}", _objective),
     ("spec.training.objective.explored", "`explored: Mean`", _explored),
     ("spec.scoring.pairing.rule", f"pairing rules other than {' and '.join(PAIRING_RULES)}", _pairing),
     ("spec.generation.policies", "the policy `Reference`", _policies),
-    ("spec.retention.ttlSecondsAfterFinished", "`retention.ttlSecondsAfterFinished`", _time_to_live),
 )
 """Field, words for the reference, and the check."""
 

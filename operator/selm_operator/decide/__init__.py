@@ -7,12 +7,14 @@ was entered is written before any Job that follows from it is made.
 from __future__ import annotations
 
 from selm_operator.constants import Reason
-from selm_operator.decide.acceptance import is_finished, refused, unreadable, with_engine_args
+from selm_operator.decide.acceptance import is_finished, refused, unreadable, with_accepted
 from selm_operator.decide.attempts import back_off, given_up, on_first, settle, temporary_deadline
 from selm_operator.decide.case import Case
+from selm_operator.decide.children import without_expired_children
 from selm_operator.decide.conditions import conditions_of
 from selm_operator.decide.finish import finished
 from selm_operator.decide.progress import at_work, follow, waiting_for_deletion
+from selm_operator.decide.scheduled import changes_without_effect, turn_offline, with_schedule
 from selm_operator.decide.start import foreign_service, next_attempt, obstacle, written_first
 from selm_operator.decide.strays import status_is_old, stray_jobs
 from selm_operator.decide.suspension import account_for_the_stop, come_to_rest, suspended
@@ -55,16 +57,19 @@ def decide(snapshot: Snapshot) -> Decision:
         verdict = on_first(RULES, case)
         if verdict is None:
             case, verdict = next_attempt(case)
+        verdict = without_expired_children(case, verdict)
     return _conclude(case, verdict)
 
 
 def keep_the_book(case: Case) -> Case:
     """What ended is settled, what stopped comes to rest, what runs is followed, and the next phase is opened."""
-    case = with_engine_args(case)
+    case = with_accepted(case)
     case = settle(case)
     case = account_for_the_stop(case)
     case = come_to_rest(case)
     case = _advance(case)
+    case = turn_offline(case)
+    case = with_schedule(case)
     return follow(case)
 
 
@@ -82,7 +87,7 @@ def _conclude(case: Case, verdict: Verdict) -> Decision:
     status = case.status.model_copy(update={"observed_generation": run.generation, "conditions": conditions})
     told = {condition.reason for condition in run.status.conditions or ()}
     news = (event for event in verdict.events if event.reason not in told)
-    events = (*case.events, *news, *_transitions(case, verdict))
+    events = (*case.events, *news, *_transitions(case, verdict), *changes_without_effect(case))
     changed = status != run.status
     return Decision(status, verdict.actions, events if changed else (), verdict.requeue_after, case.settled)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import PurePosixPath
-from typing import Any
 
+from selm_operator.api.immutable import digest_of, immutable_digests
 from selm_operator.api.pods import Volume
 from selm_operator.api.possible import impossible
 from selm_operator.api.spec import SELMRunSpec
+from selm_operator.api.status import FieldDigest
 from selm_operator.api.support import not_yet_supported
 from selm_operator.constants import Reason
 from selm_operator.decide.case import Case
@@ -33,6 +32,13 @@ def refused(case: Case) -> Verdict | None:
     """Whether the spec asks for what cannot be done here: a later version's feature, no image, no shared volume."""
     if is_finished(case):
         return None
+    if changed := _changed_immutables(case):
+        fields = ", ".join(f"spec.{field}" for field in changed)
+        message = (
+            f"{fields}: what may never change there has changed since it was accepted (status.accepted has the digests); "
+            "set it back as it was, or make a new run"
+        )
+        return _refused(Reason.IMMUTABLE_FIELD_CHANGED, message)
     if missing := not_yet_supported(case.spec):
         return _refused(Reason.NOT_YET_SUPPORTED, "; ".join(f"{field}: {why}" for field, why in missing[:SHOWN_ERRORS]))
     if errors := impossible(case.spec):
@@ -62,18 +68,23 @@ def is_finished(case: Case) -> bool:
     return is_committed(case.status, (case.spec.iterations, Phase.EVALUATION))
 
 
-def with_engine_args(case: Case) -> Case:
-    """Records the digest of the accepted engineArgs: CEL's equality misses one key swapped for another."""
-    digest = digest_of(case.spec.generation.engine_args)
-    if case.status.engine_args_digest == digest:
-        return case
-    return case.book(case.status.model_copy(update={"engine_args_digest": digest}))
+def with_accepted(case: Case) -> Case:
+    """Records what was accepted. engineArgs may change while suspended, so their digest follows them: CEL's equality misses
+    one key swapped for another. What may never change is recorded once.
+    """
+    recorded: dict[str, object] = {"engine_args_digest": digest_of(case.spec.generation.engine_args)}
+    if case.status.accepted is None:
+        digests = immutable_digests(case.spec)
+        recorded["accepted"] = tuple(FieldDigest(field=field, digest=digest) for field, digest in digests.items())
+    status = case.status.model_copy(update=recorded)
+    return case if status == case.status else case.book(status)
 
 
-def digest_of(value: Any) -> str:
-    """SHA-256 over canonical JSON."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+def _changed_immutables(case: Case) -> list[str]:
+    if case.status.accepted is None:
+        return []
+    found, accepted = immutable_digests(case.spec), {entry.field: entry.digest for entry in case.status.accepted}
+    return [field for field in sorted(found.keys() | accepted.keys()) if found.get(field) != accepted.get(field)]
 
 
 def unmounted_phase(spec: SELMRunSpec) -> str | None:

@@ -234,6 +234,9 @@ def back_off(case: Case) -> Verdict | None:
     remaining = (current.next_attempt_time - case.now).total_seconds()
     if remaining <= 0:
         return None
+    if current.temporary_since is not None:  # the deadline may come first, and is to be told then
+        deadline = current.temporary_since + timedelta(seconds=case.spec.retry.temporary_deadline_seconds)
+        remaining = min(remaining, (deadline - case.now).total_seconds())
     message = f"{title(position)} waits until {current.next_attempt_time:%H:%M:%S} UTC to try again: {current.failure.message}"
     return Verdict(Reason.BACK_OFF, message, requeue_after=remaining)
 

@@ -41,6 +41,12 @@ def conditions_of(verdict: Verdict, before: SELMRunStatus, generation: int, now:
     reason, message = verdict.reason, verdict.message
     outcome = told.get(ConditionType.SUCCEEDED)
     keeps_outcome = verdict.succeeded is None and ended and outcome is not None
+    if keeps_outcome and outcome and outcome.status == "False" and not verdict.stalled:
+        stalled = condition(ConditionType.STALLED, "True", outcome.reason, outcome.message)  # a failure stays one
+    elif verdict.stalled:
+        stalled = condition(ConditionType.STALLED, "True", reason, message)
+    else:
+        stalled = condition(ConditionType.STALLED, "False", Reason.NOT_STALLED, "nothing has to be repaired")
     return (
         condition(ConditionType.ACCEPTED, "True", Reason.ACCEPTED, "the spec is accepted")
         if verdict.accepted
@@ -54,7 +60,5 @@ def conditions_of(verdict: Verdict, before: SELMRunStatus, generation: int, now:
             ConditionType.SUSPENDED, "False", Reason.SUSPENDING if suspending else Reason.NOT_SUSPENDED, not_suspended
         ),
         condition(ConditionType.RECONCILING, "True" if reconciling else "False", reason, message),
-        condition(ConditionType.STALLED, "True", reason, message)
-        if verdict.stalled
-        else condition(ConditionType.STALLED, "False", Reason.NOT_STALLED, "nothing has to be repaired"),
+        stalled,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from selm_operator.api.status import SELMRunStatus, ShardCounts
-from selm_operator.constants import RUNNING_REASON, Reason
+from selm_operator.constants import LABEL_JOB_NAME, RUNNING_REASON, Reason
 from selm_operator.decide.attempts import title
 from selm_operator.decide.case import Case
 from selm_operator.decide.images import pin, with_image
@@ -13,7 +13,7 @@ from selm_operator.decide.suspension import orphans_message, until_abandoned
 from selm_operator.decide.verdict import Verdict
 from selm_operator.decision import Announcement
 from selm_operator.ledger import Position, phase_status, with_current, with_phase
-from selm_operator.snapshot import JobView, PodView
+from selm_operator.snapshot import JobView
 from selm_runtime.contract import Phase
 
 SHARD_STEPS = 8
@@ -24,11 +24,14 @@ SHARDED = (Phase.GENERATION, Phase.SCORING)
 
 
 def wants_pods(case: Case) -> bool:
-    """Whether the pods of the attempt's Job say something that matters now: how it ended, or why it does not begin."""
+    """Whether the pods of the attempt's Job say something that matters now: how it ended, or why it does not begin,
+    or go on."""
     job = case.job
     if job is None or case.accounted or case.committed:
         return False
-    return job.complete is not None or case.has_failed(job) or job.is_late(case.now, case.waits.pending_grace)
+    if job.complete is not None or case.has_failed(job) or job.is_late(case.now, case.waits.pending_grace):
+        return True
+    return job.suspended is None and job.at_work_for(case.now) >= case.waits.no_progress
 
 
 def follow(case: Case) -> Case:
@@ -36,7 +39,7 @@ def follow(case: Case) -> Case:
     job, position = case.job, case.position
     if job is None or position is None or not case.is_active(job) or job.deleted is not None:
         return case
-    status = started(case, position, job.name, job.attempt, job.pods, job.image)
+    status = started(case, position, job.name, job.attempt, job.indexes, job.image)
     shards = status.current.shards if status.current else None
     if shards is not None and shards.total is not None:
         step = max(1, shards.total // SHARD_STEPS)
@@ -47,7 +50,7 @@ def follow(case: Case) -> Case:
     return case if status == case.status else case.book(status)
 
 
-def started(case: Case, position: Position, job_name: str, attempt: int, pods: int, image: str) -> SELMRunStatus:
+def started(case: Case, position: Position, job_name: str, attempt: int, indexes: int, image: str) -> SELMRunStatus:
     """The status of a phase whose attempt has a Job: the same, whether it was just made or is found."""
     status = case.status
     entry = phase_status(status, position)
@@ -59,7 +62,7 @@ def started(case: Case, position: Position, job_name: str, attempt: int, pods: i
             status,
             attempt=attempt,
             job_name=job_name,
-            shards=ShardCounts(done=0, total=pods) if pods > 1 and position[1] in SHARDED else None,
+            shards=ShardCounts(done=0, total=indexes) if indexes > 1 and position[1] in SHARDED else None,
         )
     return with_image(status, position[1], image)
 
@@ -81,10 +84,13 @@ def at_work(case: Case) -> Verdict | None:
     if job is None or position is None or not case.is_active(job):
         return None
     if job.suspended is not None:
-        words = f"{title(position)} waits in the queue: Job {job.name} is suspended by it"
+        queue = f"queue {job.queue}" if job.queue else "the queue"
+        words = f"{title(position)} waits in {queue}: Job {job.name} is suspended by it"
         return Verdict(Reason.QUEUED, f"{words} ({job.suspended.message})" if job.suspended.message else words)
-    if case.snapshot.pods_of == job.name and (blocked := _blocked(job, case.pods_of(job))) is not None:
+    if case.snapshot.pods_of == job.name and (blocked := _blocked(case, job)) is not None:
         return _pending(case, job, blocked)
+    if (silent := _without_progress(case, job)) is not None:
+        return silent
     message = running_message(position, job.attempt, case.status)
     return Verdict(RUNNING_REASON[position[1]], message, requeue_after=_until_pending(case, job))
 
@@ -97,8 +103,9 @@ def running_message(position: Position, attempt: int, status: SELMRunStatus) -> 
     return f"{title(position)} is at work{tries}{done}"
 
 
-def _blocked(job: JobView, pods: tuple[PodView, ...]) -> str | None:
+def _blocked(case: Case, job: JobView) -> str | None:
     """Why pods do not run: the first of them that says so."""
+    pods = case.pods_of(job)
     for pod in sorted(pods, key=lambda pod: pod.index):
         if pod.unschedulable is not None:
             return f"pod {pod.name} is unschedulable: {pod.unschedulable}"
@@ -107,8 +114,32 @@ def _blocked(job: JobView, pods: tuple[PodView, ...]) -> str | None:
             return f"pod {pod.name} waits with {reason}{': ' + message if message else ''}"
     missing = job.pods - len({pod.index for pod in pods})
     if missing > 0:
-        return f"{missing} pods of Job {job.name} are not made yet; its events say why (a quota, an admission rule)"
+        told = case.snapshot.not_made
+        why = f": {told}" if told else "; its events say why (a quota, an admission rule)"
+        return f"{missing} of {job.pods} pods of Job {job.name} are not made{why}"
     return None
+
+
+def _without_progress(case: Case, job: JobView) -> Verdict | None:
+    """Whether an attempt has run for long and the last sign of progress is old.
+
+    What can be seen from here are ends of pods, of shards one after the other: chunks and checkpoints are in the store.
+    So for a phase of one pod the limit is on the attempt's whole time. Nothing is stopped: it is said, once an attempt.
+    """
+    if case.snapshot.pods_of != job.name or case.position is None:
+        return None
+    ends = [pod.ended for pod in case.pods_of(job) if pod.exit_code == 0 and pod.ended is not None]
+    since = max([job.started or job.created, *ends])
+    waited = (case.now - since).total_seconds()
+    if waited < case.waits.no_progress:
+        return None
+    sign = "the last shard ended" if ends else "it began"
+    message = (
+        f"{title(case.position)}, attempt {job.attempt}, shows no progress since {sign} {waited / 3600:.1f} hours ago; its "
+        f"pods' logs (kubectl logs -l {LABEL_JOB_NAME}={job.name}) say what it does"
+    )
+    event = Announcement("Warning", Reason.NO_PROGRESS, message, key=job.name)
+    return Verdict(Reason.NO_PROGRESS, message, events=(event,))
 
 
 def _pending(case: Case, job: JobView, why: str) -> Verdict:

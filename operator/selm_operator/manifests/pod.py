@@ -15,10 +15,17 @@ from selm_operator.constants import (
     ENV_CA_BUNDLE,
     ENV_CREDENTIALS,
     ENV_HF_TOKEN,
+    ENV_HOME,
+    ENV_USER,
+    HOME_PATH,
     SHM_PATH,
+    TMP_PATH,
+    USER_NAME,
     VOLUME_CA,
     VOLUME_CACHE,
+    VOLUME_HOME,
     VOLUME_SHM,
+    VOLUME_TMP,
 )
 from selm_operator.settings import Settings
 from selm_runtime.contract import (
@@ -47,14 +54,18 @@ def build_pod_template(
     """The Job's `template`. The container runs `python -m selm_runtime <phase>` under the restricted Pod Security level."""
     phase = config.phase
     patches = [patch for name in ("All", phase.value) for patch in spec.pod_templates if patch.phase == name]
-    volumes = _merged(patches, "volumes", "name", _own_volumes(spec, phase, patches))
+    volumes = _merged(patches, "volumes", "name", _own_volumes(spec, phase, patches, settings))
     container: Json = {
         "name": CONTAINER,
         "image": image,
         "command": ["python", "-m", "selm_runtime", phase.slug],
-        "env": _merged(patches, "env", "name", _own_env(spec, config, settings)),
-        "volumeMounts": _merged(patches, "volume_mounts", "mountPath", _own_mounts(spec, phase)),
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "env": _merged(patches, "env", "name", _own_env(spec, config, settings), _default_env(settings)),
+        "volumeMounts": _merged(patches, "volume_mounts", "mountPath", _own_mounts(spec, phase, settings)),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     resources = resources_of(spec, phase, settings)
@@ -66,7 +77,7 @@ def build_pod_template(
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace_seconds(spec, phase),
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **_group(settings)},
         "containers": [container],
         "volumes": volumes,
     }
@@ -85,6 +96,13 @@ def build_pod_template(
     return {"metadata": metadata, "spec": pod}
 
 
+def _group(settings: Settings) -> Json:
+    """The group that may write to claims: their file systems come owned by root, and the images' user is not root."""
+    if not settings.fs_group:
+        return {}
+    return {"fsGroup": settings.fs_group, "fsGroupChangePolicy": "OnRootMismatch"}
+
+
 def grace_seconds(spec: SELMRunSpec, phase: Phase) -> int:
     """Seconds between a pod's SIGTERM and its end: a trainer commits a checkpoint in them."""
     return spec.training.termination_grace_period_seconds if phase is Phase.TRAINING else GRACE_SECONDS
@@ -94,14 +112,25 @@ def resources_of(spec: SELMRunSpec, phase: Phase, settings: Settings) -> Json:
     """The container's compute resources; Preparation's are the operator's setting."""
     if phase is Phase.PREPARATION:
         return {group: dict(quantities) for group, quantities in settings.preparation_resources.items()}
-    of_phase: dict[Phase, Resources | None] = {
+    resources = resources_by_phase(spec)[phase]
+    return _plain(resources) if resources else {}
+
+
+def resources_by_phase(spec: SELMRunSpec) -> dict[Phase, Resources | None]:
+    """What the spec gives each phase's pods."""
+    return {
         Phase.GENERATION: spec.generation.resources,
         Phase.SCORING: spec.scoring.resources,
         Phase.TRAINING: spec.training.resources,
         Phase.EVALUATION: spec.evaluation.resources,
     }
-    resources = of_phase[phase]
-    return _plain(resources) if resources else {}
+
+
+def _default_env(settings: Settings) -> list[Json]:
+    """Variables that a pod template may set otherwise."""
+    if settings.shared_paths:
+        return []
+    return [{"name": ENV_HOME, "value": HOME_PATH}, {"name": ENV_USER, "value": USER_NAME}]
 
 
 def _own_env(spec: SELMRunSpec, config: PhaseConfig, settings: Settings) -> list[Json]:
@@ -126,11 +155,19 @@ def _from_secret(variable: str, secret: str, key: str) -> Json:
     return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
 
 
-def _own_volumes(spec: SELMRunSpec, phase: Phase, patches: list[PodTemplate]) -> list[Json]:
-    volumes: list[Json] = []
-    has_cache = any(volume.name == VOLUME_CACHE for patch in patches for volume in patch.volumes or ())
-    if not has_cache:
-        volumes.append({"name": VOLUME_CACHE, "emptyDir": {}})
+def _own_folders(settings: Settings) -> dict[str, str]:
+    """Volumes of the operator that a pod template may replace by its own, and where they are mounted.
+
+    Where all pods see the machine's own paths (SELM_SHARED_PATHS), /tmp and the home are the machine's: models, data and
+    the store may lie there, and an empty folder in their place would hide them.
+    """
+    scratch = {} if settings.shared_paths else {VOLUME_TMP: TMP_PATH, VOLUME_HOME: HOME_PATH}
+    return {VOLUME_CACHE: CACHE_PATH, **scratch}
+
+
+def _own_volumes(spec: SELMRunSpec, phase: Phase, patches: list[PodTemplate], settings: Settings) -> list[Json]:
+    theirs = {volume.name for patch in patches for volume in patch.volumes or ()}
+    volumes: list[Json] = [{"name": n, "emptyDir": {}} for n in _own_folders(settings) if n not in theirs]
     if _needs_shm(spec, phase):
         volumes.append({"name": VOLUME_SHM, "emptyDir": {"medium": "Memory"}})
     bundle = spec.artifacts.ca_bundle_config_map_ref
@@ -140,8 +177,8 @@ def _own_volumes(spec: SELMRunSpec, phase: Phase, patches: list[PodTemplate]) ->
     return volumes
 
 
-def _own_mounts(spec: SELMRunSpec, phase: Phase) -> list[Json]:
-    mounts: list[Json] = [{"name": VOLUME_CACHE, "mountPath": CACHE_PATH}]
+def _own_mounts(spec: SELMRunSpec, phase: Phase, settings: Settings) -> list[Json]:
+    mounts: list[Json] = [{"name": name, "mountPath": path} for name, path in _own_folders(settings).items()]
     if _needs_shm(spec, phase):
         mounts.append({"name": VOLUME_SHM, "mountPath": SHM_PATH})
     if spec.artifacts.ca_bundle_config_map_ref is not None:
@@ -150,11 +187,15 @@ def _own_mounts(spec: SELMRunSpec, phase: Phase) -> list[Json]:
 
 
 def _needs_shm(spec: SELMRunSpec, phase: Phase) -> bool:
-    """NCCL and tensor-parallel engines talk through shared memory; a container's default is 64 MiB."""
-    return phase is Phase.TRAINING or (phase is Phase.GENERATION and spec.generation.tensor_parallel_size > 1)
+    """Processes of one pod (ranks, tensor-parallel engines) talk through shared memory; a container's default is 64 MiB."""
+    resources = resources_by_phase(spec).get(phase)
+    spans = phase in (Phase.GENERATION, Phase.EVALUATION) and spec.generation.tensor_parallel_size > 1
+    return phase is Phase.TRAINING or spans or (resources is not None and resources.gpus > 1)
 
 
-def _merged(patches: list[PodTemplate], field: str, key: str, own: list[Json]) -> list[Json]:
+def _merged(
+    patches: list[PodTemplate], field: str, key: str, own: list[Json], defaults: list[Json] | None = None
+) -> list[Json]:
     """Lists of named entries, merged by key: a later patch wins, the operator's own entries win over all."""
     entries: dict[str, Json] = {}
     for patch in patches:
@@ -162,6 +203,8 @@ def _merged(patches: list[PodTemplate], field: str, key: str, own: list[Json]) -
             plain = _plain(item)
             entries[plain[key]] = plain
     entries |= {item[key]: item for item in own}
+    for item in defaults or ():
+        entries.setdefault(item[key], item)
     return list(entries.values())
 
 

@@ -24,7 +24,13 @@ async def test_a_run_of_two_iterations_makes_its_jobs_in_order_and_succeeds() ->
         "tiny-i2-eval-a1",
     ]
     assert world.is_("Succeeded") == ("True", "Succeeded")
-    assert world.current == {"iteration": 2, "phase": "Evaluation", "attempt": 1, "jobName": "tiny-i2-eval-a1"}
+    assert world.current == {
+        "iteration": 2,
+        "phase": "Evaluation",
+        "attempt": 1,
+        "jobName": "tiny-i2-eval-a1",
+        "schedule": {},
+    }
 
 
 async def test_offline_pairs_skip_generation_and_scoring() -> None:
@@ -48,7 +54,7 @@ async def test_a_look_that_opens_an_iteration_makes_no_job() -> None:
     world.complete()
     look = world.reconciler
     await look(("default", "tiny"))
-    assert world.current == {"iteration": 2, "phase": "Generation"}
+    assert world.current == {"iteration": 2, "phase": "Generation", "schedule": {}}
     assert not world.active_jobs()
     await look(("default", "tiny"))
     assert world.job_name == "tiny-i2-gen-a1"

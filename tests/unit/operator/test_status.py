@@ -113,7 +113,7 @@ async def test_pods_that_are_not_made_are_told_too_and_a_long_wait_is_announced_
     world = World(make_run().with_shards(2))
     await world.reach("Generation")
     await world.after(20)
-    assert "2 pods of Job tiny-i1-gen-a1 are not made yet" in world.condition("Reconciling")["message"]
+    assert "2 of 2 pods of Job tiny-i1-gen-a1 are not made" in world.condition("Reconciling")["message"]
     for _ in range(3):
         await world.after(1800)
     assert world.is_("Reconciling") == ("True", "PendingTooLong")
