@@ -35,7 +35,6 @@ UNBUILT: dict[str, tuple[Json, str]] = {
     "the mean of the explored": ({"training.objective": {"explored": "Mean"}}, "spec.training.objective.explored"),
     "another pairing rule": ({"scoring.pairing": {"rule": "MaxMax"}}, "spec.scoring.pairing.rule"),
     "the reference as a second policy": ({"generation.policies": ["Current", "Reference"]}, "spec.generation.policies"),
-    "children removed by time": ({"retention.ttlSecondsAfterFinished": 60}, "spec.retention.ttlSecondsAfterFinished"),
     "a pairwise ranker": (
         {"scoring.scorers": [{"name": "a", "pairRM": {"uri": "hf://llm-blender/PairRM"}}]},
         "spec.scoring.scorers[0].pairRM",
@@ -58,6 +57,7 @@ def test_not_built_yet(sentence: str) -> None:
 
 BUILT: dict[str, Json] = {
     "the minimal run": {},
+    "children removed by time": {"retention.ttlSecondsAfterFinished": 60},
     "plain DPO": {"training.objective": {"type": "DPO"}},
     "a reward model": {"scoring.scorers": [{"name": "a", "rewardModel": {"uri": "hf://org/model"}}]},
     "tensor parallelism": {"generation.tensorParallelSize": 8},
