@@ -123,7 +123,7 @@ class Current(StatusModel):
     schedule: Annotated[
         ScheduleValues | None, Field(description="the schedule's values that the iteration at work goes by.")
     ] = None
-    accounted_until: Annotated[
+    accounted_time: Annotated[
         Time | None, Field(description="the time until which an attempt being stopped has its GPU seconds in the book.")
     ] = None
 

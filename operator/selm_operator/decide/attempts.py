@@ -73,7 +73,7 @@ def _commit(case: Case, position: Position, job: JobView, said: TerminationMessa
         progress=None,
         temporary_since=None,
         next_attempt_time=None,
-        accounted_until=None,
+        accounted_time=None,
     )
     changes: dict[str, object] = {}
     if said.best_iteration is not None:
@@ -121,7 +121,7 @@ def _fail(case: Case, position: Position, job: JobView | None, ending: Ending) -
         temporary_since=_temporary_since(ending.kind, gained, current, case),
         next_attempt_time=(case.now + timedelta(seconds=wait)).replace(microsecond=0),
         shards=None,
-        accounted_until=None,
+        accounted_time=None,
     )
     case = case.settle(Settled(position[1].value, ending.kind.value, "Kept" if gained else "Wasted", seconds))
     event = Announcement(
@@ -161,7 +161,7 @@ def _with_attempt(status: SELMRunStatus, position: Position, job: JobView | None
 
 def gpu_seconds(case: Case, job: JobView) -> float:
     """GPUs times the seconds that the Job had them, beyond those that are in the book already."""
-    begun = max(filter(None, (job.started or job.created, case.current.accounted_until if case.current else None)))
+    begun = max(filter(None, (job.started or job.created, case.current.accounted_time if case.current else None)))
     return job.pods * job.gpus_per_pod * max(0.0, ((job.ended or case.now) - begun).total_seconds())
 
 

@@ -25,11 +25,11 @@ def account_for_the_stop(case: Case) -> Case:
     if job is None or current is None or position is None or not case.is_active(job):
         return case
     being_stopped = case.spec.suspend or job.deleted is not None
-    if not being_stopped or current.accounted_until is not None or not job.gpus_per_pod:
+    if not being_stopped or current.accounted_time is not None or not job.gpus_per_pod:
         return case
     seconds = gpu_seconds(case, job)
     status = with_gpu_seconds(case.status, position, seconds)
-    status = with_current(status, accounted_until=case.now.replace(microsecond=0))
+    status = with_current(status, accounted_time=case.now.replace(microsecond=0))
     outcome: Literal["Kept", "Wasted"] = "Kept" if case.spec.suspend else "Wasted"
     return case.book(status).settle(Settled(position[1].value, None, outcome, seconds))
 
@@ -57,7 +57,7 @@ def come_to_rest(case: Case) -> Case:
         temporary_since=None,
         next_attempt_time=None,
         shards=None,
-        accounted_until=None,
+        accounted_time=None,
     )
     if stopped:
         case = case.settle(Settled(position[1].value, Reason.SUSPENDED, "Kept"))

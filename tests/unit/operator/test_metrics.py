@@ -70,7 +70,7 @@ async def test_a_phase_that_commits_while_it_is_stopped_counts_no_second_twice()
     world.cluster.end_job(name, {0: (0, {"manifest": "sha256:" + "a" * 64})})
     await world.settle()
     assert world.phase(1, "Training")["gpuSeconds"] == 4 * 35
-    assert "accountedUntil" not in world.current
+    assert "accountedTime" not in world.current
 
 
 async def test_a_status_write_that_is_lost_counts_nothing() -> None:
