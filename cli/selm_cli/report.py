@@ -70,6 +70,8 @@ def show(report: object, console: Console) -> None:
 
     assert isinstance(report, Report)
     console.print(table(report))
+    if any(row.training for row in report.rows):
+        console.print(training_table(report))
     for sample in report.samples[:SAMPLES_SHOWN]:
         console.print(
             Panel(
@@ -119,12 +121,53 @@ def table(report: object) -> Table:
     return out
 
 
+TRAINING_COLUMNS = {
+    "loss": "loss",
+    "rewardChosen": "chosen",
+    "rewardRejected": "rejected",
+    "rewardMargin": "margin",
+    "rewardAccuracy": "accuracy",
+    "exploredLogRatio": "explored",
+}
+"""Metrics of Training and the headings that a report gives them."""
+ON_TRAINING = (
+    "Means over each training's steps. chosen, rejected: implicit rewards, β (log π − log π_ref). A falling chosen "
+    "reward is no fault by itself: the loss only asks that the chosen stays above the rejected, and both may fall while "
+    "the margin grows. It is one where the margin shrinks, or where rewards on held-out prompts fall too. "
+    "explored: log π − log π_ref of the explored responses, in nats; the exploring term lowers it."
+)
+"""Read beside every table of training metrics."""
+
+
+def training_table(report: object) -> Table:
+    """An iteration a line: loss, implicit rewards and the explored log-ratio, with what falling rewards mean."""
+    from selm_cli.report_data import Report
+
+    assert isinstance(report, Report)
+    out = Table(
+        title="training",
+        caption=ON_TRAINING,
+        title_justify="left",
+        caption_justify="left",
+        padding=(0, 1, 0, 0),
+        box=box.SIMPLE_HEAD,
+    )
+    for name in ("", *TRAINING_COLUMNS.values()):
+        out.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for row in report.rows:
+        if row.training:
+            out.add_row(row.label, *(_cell(row.training.get(name), ".3f") for name in TRAINING_COLUMNS))
+    return out
+
+
 def html(report: object, picture: Path) -> str:
     """The report as one HTML page; the plot lies beside it."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("selm_cli", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("report.html.j2").render(report=report, phases=PHASES, picture=picture.name)
+    return environment.get_template("report.html.j2").render(
+        report=report, phases=PHASES, picture=picture.name, training_columns=TRAINING_COLUMNS, on_training=ON_TRAINING
+    )
 
 
 def _cell(value: float | None, form: str) -> str:

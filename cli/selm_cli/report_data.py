@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ class IterationRow:
     metrics: dict[str, float]
     seconds: dict[Phase, float]
     attempts: int  # of all phases together
+    training: dict[str, float] = field(default_factory=dict)
+    """Training's own metrics; empty for the base."""
 
     @property
     def label(self) -> str:
@@ -69,7 +71,8 @@ def iteration_rows(run: RunState) -> tuple[IterationRow, ...]:
             continue
         states = [run.phase(t, phase) for phase in PHASES if run.has_phase(t, phase)]
         seconds = {s.phase: took for s in states if (took := s.seconds(now)) is not None}
-        rows.append(IterationRow(t, evaluation.metrics, seconds, sum(s.attempts for s in states)))
+        training = run.phase(t, Phase.TRAINING).metrics
+        rows.append(IterationRow(t, evaluation.metrics, seconds, sum(s.attempts for s in states), training))
     return tuple(rows)
 
 

@@ -10,6 +10,7 @@ packing.py, attention.py, logprobs.py, model.py   from pairs to summed log-probs
 reference.py, anchor.py   the reference's log-probs, and the check that the first step starts from them
 engine.py       DeepSpeed
 checkpoint.py, export.py
+metrics.py, monitor.py, throughput.py, tracking.py   what it says of itself, in the manifest and beside it
 """
 
 from __future__ import annotations

@@ -164,16 +164,16 @@ class Checkpointer:
         entries = self._executor.submit(self._folder.upload_checkpoint, progress.step, files)
         self._pending = _Upload(progress.step, folder, entries, started)
 
-    def settle(self, *, wait: bool) -> None:
+    def settle(self, *, wait: bool) -> bool:
         """Commit the pending checkpoint once every rank has uploaded its part; forget it where one could not.
 
-        A checkpoint that fails costs progress at the next kill, never the training at work.
+        True where none is pending any more that was. A checkpoint that fails costs progress at the next kill, never the training at work.
         """
         pending = self._pending
         if pending is None:
-            return
+            return False
         if self._ranks.most([float(not wait and not pending.entries.done())])[0]:
-            return
+            return False
         entries: Sequence[FileEntry] | None
         try:
             entries = pending.entries.result()
@@ -187,6 +187,7 @@ class Checkpointer:
         shutil.rmtree(pending.folder, ignore_errors=True)
         self._pending = None
         self._last = time.monotonic()
+        return True
 
     def _commit(self, pending: _Upload, entries: list[FileEntry]) -> None:
         try:

@@ -78,4 +78,7 @@ class Outcome(BaseModel):
     exit_code: int
     error: PhaseError | None = None
     metrics: dict[str, float] = {}
+    """A pure function of the phase's input: for the manifest."""
+    rates: dict[str, float] = {}
+    """Of this attempt: tokens and pairs a second, utilization, memory. For the termination message alone."""
     facts: dict[str, int] = {}

@@ -51,12 +51,14 @@ def run(ctx: PhaseContext) -> None:
 
 def commit(ctx: PhaseContext, job: TrainJob, outcome: Outcome, truncated: int) -> Manifest:
     """Commit the exported model, the tables beside it, and what rank 0 said of the training."""
-    return ctx.folder.commit(
+    manifest = ctx.folder.commit(
         {**files_below(job.model, "model/"), **files_below(job.tables)},
         rows=outcome.facts["pairs"],
         metrics=outcome.metrics,
         facts={**outcome.facts, "truncatedPairs": truncated},
     )
+    ctx.reporter.committed(metrics={**manifest.metrics, **outcome.rates})
+    return manifest
 
 
 def prepare(ctx: PhaseContext) -> tuple[TrainJob, int]:

@@ -20,11 +20,14 @@ from selm_runtime.train.engine import Engine, dtype_of
 from selm_runtime.train.export import export
 from selm_runtime.train.job import METRICS_FILE, REFERENCE_FILE, Outcome, Stop, TrainJob
 from selm_runtime.train.lr import learning_rate
+from selm_runtime.train.monitor import Monitor
 from selm_runtime.train.objectives import OBJECTIVES
 from selm_runtime.train.packing import pack
 from selm_runtime.train.pairs import Pair, PairTable
 from selm_runtime.train.ranks import PATIENT, PROMPT, Ranks
 from selm_runtime.train.reference import ReferenceTable
+from selm_runtime.train.throughput import Lengths, Shape
+from selm_runtime.train.tracking import EventFiles, Tracking
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ def train(here: Surroundings) -> Outcome:
         seed=config.seed,
         iteration=config.iteration,
     )
-    tokens = {row: pair.tokens for row, pair in pairs.items()}
+    lengths = {row: Lengths.of(pair) for row, pair in pairs.items()}
+    tokens = {row: length.tokens for row, length in lengths.items()}
     plans = [
         batches.plan_step(rows, tokens, ranks=ranks.size, max_tokens=training.max_tokens_per_micro_batch)
         for rows in schedule.steps
@@ -73,6 +77,7 @@ def train(here: Surroundings) -> Outcome:
             max_length=training.max_length,
             trust_remote_code=config.model.trust_remote_code,
         )
+    shape = Shape.of(policy.causal_lm.config, sum(parameter.numel() for parameter in policy.parameters()))
     model.enable_checkpointing_if_needed(
         policy,
         tokens=batches.largest_micro_batch(plans, tokens),
@@ -93,26 +98,29 @@ def train(here: Surroundings) -> Outcome:
             engine.load(parts)
             _heed_stop(here, "the checkpoint was loaded")
 
-    first, started = progress.step, time.monotonic()
+    monitor = _monitor(here, shape, progress, len(plans))
+    first = progress.step
     for step in range(first, len(plans)):
         step_metrics = _optimizer_step(here, engine, step, plans[step], pairs, progress.reference, len(plans))
+        step_metrics |= metrics.estimates(step_metrics)
         progress = Progress(step + 1, progress.reference, [*progress.history, step_metrics])
         metrics.require_finite(step, step_metrics)
         if step == first:
             ranks.expect(PROMPT)
         faults.reach("step-done", step + 1)
-        _report(here, progress, len(plans), first, started)
+        monitor.step_done(step + 1, step_metrics, (lengths[row] for row in schedule.steps[step]))
 
-        checkpointer.settle(wait=False)
+        if checkpointer.settle(wait=False):
+            monitor.checkpointed()
         stop, due = ranks.most([here.stop.requested, checkpointer.due])
         if due and not stop:
             checkpointer.begin(engine, progress)
         if stop:
-            _leave(here, checkpointer, engine, progress)
+            _leave(here, checkpointer, engine, progress, monitor)
 
     def between() -> None:
         if ranks.most([here.stop.requested])[0]:
-            _leave(here, checkpointer, engine, progress)
+            _leave(here, checkpointer, engine, progress, monitor)
 
     between()
     ranks.expect(PATIENT)
@@ -120,9 +128,11 @@ def train(here: Surroundings) -> Outcome:
         export(engine, here.job.policy, here.job.model, ranks, between)
     _leave_tables(here, progress)
     checkpointer.settle(wait=True)  # an upload that ended after the phase's commit would leave its files for ever
+    monitor.close(done=True)
     return Outcome(
         exit_code=0,
         metrics=metrics.summary(progress.history),
+        rates=monitor.rates,
         facts={
             "steps": len(schedule.steps),
             "pairs": schedule.pairs,
@@ -220,11 +230,14 @@ def _heed_stop(here: Surroundings, while_: str) -> None:
         raise TemporaryFailure("Preempted", f"the pod was asked to end while {while_}; what is committed is kept")
 
 
-def _leave(here: Surroundings, checkpointer: Checkpointer, engine: Engine, progress: Progress) -> None:
+def _leave(
+    here: Surroundings, checkpointer: Checkpointer, engine: Engine, progress: Progress, monitor: Monitor
+) -> None:
     """Commit what there is and end, on all ranks alike."""
     here.ranks.expect(PATIENT)
     checkpointer.begin(engine, progress)
     checkpointer.settle(wait=True)
+    monitor.close(done=False)
     raise TemporaryFailure(
         "Preempted", f"the pod was asked to end; the checkpoint at step {progress.step} is what the next attempt takes"
     )
@@ -240,22 +253,13 @@ def _leave_tables(here: Surroundings, progress: Progress) -> None:
         progress.reference.write(here.job.tables / REFERENCE_FILE)
 
 
-def _report(here: Surroundings, progress: Progress, steps: int, first: int, started: float) -> None:
-    if not here.ranks.is_first:
-        return
-    size = here.config.training.batch_size
-    last = progress.history[-1]
-    here.reporter.progress(
-        done=progress.step * size,
-        total=steps * size,
-        unit="pairs",
-        pairs_per_second=round((progress.step - first) * size / (time.monotonic() - started), 3),
-        loss=last["loss"],
-        reward_margin=last["rewardMargin"],
-        reward_accuracy=last["rewardAccuracy"],
-        grad_norm=last["gradNorm"],
-        learning_rate=last["learningRate"],
-    )
+def _monitor(here: Surroundings, shape: Shape | None, progress: Progress, steps: int) -> Monitor:
+    """Rank 0 writes TensorBoard's event files, those of this attempt beginning with the steps of earlier ones."""
+    tracking = None
+    if here.ranks.is_first:
+        tracking = Tracking([], lambda: EventFiles(here.config, here.folder, here.job.scratch))
+        tracking.replay(progress.history)
+    return Monitor(here.config, here.ranks, here.reporter, shape, steps=steps, tracking=tracking)
 
 
 @contextmanager

@@ -26,6 +26,9 @@ REPORTED = (
 )
 """Of a step's metrics, those whose mean over the phase goes into its manifest, where the objective has them."""
 
+LAST = ("loss", "rewardChosen")
+"""Those whose value at the last step goes there too, as `lossLast`."""
+
 
 class StepMean:
     """Sums per-pair metrics over micro-batches, on the device, and over ranks: one transfer a step."""
@@ -57,6 +60,17 @@ def require_finite(step: int, metrics: Mapping[str, float]) -> None:
             )
 
 
+def estimates(step: Mapping[str, float]) -> dict[str, float]:
+    """What follows from a step's means: `klReference`, where explored responses were run.
+
+    The mean of log pi_ref - log pi over responses that the reference sampled estimates KL(pi_ref || pi) without bias,
+    in nats a response; below 0 by chance only. Responses at another temperature, or greedy ones, make it an index.
+    """
+    if "exploredLogRatio" not in step:
+        return {}
+    return {"klReference": -step["exploredLogRatio"]}
+
+
 def write_history(history: Sequence[Mapping[str, float]], path: Path) -> None:
     """Every step's metrics as Parquet: `step` from 1, then one float64 column a metric, by name, null where it has none.
 
@@ -70,6 +84,7 @@ def write_history(history: Sequence[Mapping[str, float]], path: Path) -> None:
 
 
 def summary(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The phase's metrics: means over its steps, and the last step's loss."""
+    """The phase's metrics: means over its steps, and some of the last step's."""
     means = {name: math.fsum(step[name] for step in history) / len(history) for name in REPORTED if name in history[0]}
-    return {**means, "lossLast": history[-1]["loss"]}
+    last = {f"{name}Last": history[-1][name] for name in LAST if name in history[-1]}
+    return {**means, **last}

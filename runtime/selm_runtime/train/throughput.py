@@ -44,33 +44,51 @@ class Shape:
     attention_width: int
 
     @classmethod
-    def of(cls, config: Any, parameters: int) -> Shape:
-        """From a Hugging Face config and the number of all parameters, tied ones counted once.
+    def of(cls, config: Any, parameters: int) -> Shape | None:
+        """From a Hugging Face config and the number of all parameters, tied ones counted once; None where it is silent.
 
         Embeddings are looked up, not multiplied: they are in neither `blocks` nor `head`, unless tied to the head.
         """
-        head = int(config.vocab_size) * int(config.hidden_size)
+        names = ("vocab_size", "hidden_size", "num_attention_heads", "num_hidden_layers")
+        if not all(isinstance(getattr(config, name, None), int) for name in names):
+            return None
+        head = config.vocab_size * config.hidden_size
         embeddings = head if config.tie_word_embeddings else 2 * head
-        heads = int(config.num_attention_heads)
-        width = int(getattr(config, "head_dim", None) or config.hidden_size // heads) * heads
-        return cls(parameters - embeddings, head, int(config.num_hidden_layers), width)
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return cls(parameters - embeddings, head, config.num_hidden_layers, width * config.num_attention_heads)
 
 
-def training_flops(shape: Shape, pairs: Iterable[Pair]) -> float:
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of a pair's prompt and of each of its distinct responses."""
+
+    prompt: int
+    responses: tuple[int, ...]
+
+    @classmethod
+    def of(cls, pair: Pair) -> Lengths:
+        return cls(len(pair.prompt), tuple(len(response) for response in pair.responses))
+
+    @property
+    def tokens(self) -> int:
+        """Distinct ones: the prompt once, each distinct response once."""
+        return self.prompt + sum(self.responses)
+
+
+def training_flops(shape: Shape, pairs: Iterable[Lengths]) -> float:
     """Useful products of one optimizer step: forward and backward, nothing that is padding, a repetition or a recompute.
 
-    6 x block parameters x distinct tokens (each prompt once, each distinct response once), 6 x head parameters x
-    response tokens, and for attention 12 x layers x width x the (query, key) pairs that the causal mask lets through.
+    6 x block parameters x distinct tokens, 6 x head parameters x response tokens, and for attention 12 x layers x width
+    x the (query, key) pairs that the causal mask lets through.
     """
-    tokens = responses = attended = 0
+    tokens = predicted = attended = 0
     for pair in pairs:
-        prompt, lengths = len(pair.prompt), [len(response) for response in pair.responses]
-        tokens += prompt + sum(lengths)
-        responses += sum(lengths)
-        attended += prompt * (prompt + 1) // 2
-        attended += sum(length * prompt + length * (length + 1) // 2 for length in lengths)
+        tokens += pair.tokens
+        predicted += sum(pair.responses)
+        attended += pair.prompt * (pair.prompt + 1) // 2
+        attended += sum(length * pair.prompt + length * (length + 1) // 2 for length in pair.responses)
     return (
-        6.0 * (shape.blocks * tokens + shape.head * responses) + 12.0 * shape.layers * shape.attention_width * attended
+        6.0 * (shape.blocks * tokens + shape.head * predicted) + 12.0 * shape.layers * shape.attention_width * attended
     )
 
 
@@ -93,36 +111,36 @@ def peak_of(name: str) -> float | None:
 
 
 class Meter:
-    """Rates over the steps since it was made or last read; made on every rank, read by all alike."""
+    """Rates over the steps that were added since it was made or last reset; equal on all ranks but for their clocks."""
 
-    def __init__(self, shape: Shape, ranks: Ranks, precision: str) -> None:
+    def __init__(self, shape: Shape | None, ranks: Ranks, precision: str) -> None:
+        """Without a shape utilization is 0, as on hardware whose peak is not known."""
         self._shape = shape
-        self._ranks = ranks
-        self._peak = peak_flops(ranks.device, precision)
+        self._available = (peak_flops(ranks.device, precision) or 0.0) * ranks.size
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new window."""
         self._started = time.monotonic()
         self._pairs = self._tokens = 0
         self._flops = 0.0
 
-    def add(self, pairs: Iterable[Pair]) -> None:
+    def add(self, pairs: Iterable[Lengths]) -> None:
         """A step's pairs, those of all ranks."""
         step = list(pairs)
         self._pairs += len(step)
         self._tokens += sum(pair.tokens for pair in step)
-        self._flops += training_flops(self._shape, step)
+        self._flops += training_flops(self._shape, step) if self._shape else 0.0
 
-    def read(self, memory_gib: float) -> dict[str, float]:
-        """Rates since the last reading, over all ranks; `memory_gib` is what `memory_peak` said, the largest of ranks."""
-        now = time.monotonic()
-        seconds = max(now - self._started, 1e-9)
-        available = (self._peak or 0.0) * self._ranks.size
-        rates = {
+    def rates(self, memory_gib: float) -> dict[str, float]:
+        """Over all ranks and the window so far; `memory_gib` is the largest `memory_peak` of the ranks."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        return {
             "tokensPerSecond": self._tokens / seconds,
             "pairsPerSecond": self._pairs / seconds,
-            "mfu": self._flops / seconds / available if available else 0.0,
+            "mfu": self._flops / seconds / self._available if self._available else 0.0,
             "memoryGiB": memory_gib,
         }
-        self._started, self._pairs, self._tokens, self._flops = now, 0, 0, 0.0
-        return rates
 
 
 def memory_peak(device: torch.device) -> float:

@@ -44,23 +44,25 @@ class Tracker(Protocol):
 class Tracking:
     """All places of one attempt, on rank 0. No method raises or waits, but for `close`, which waits a minute at most."""
 
-    def __init__(self, openers: Sequence[Callable[[], Tracker]], events: EventFiles | None = None) -> None:
-        """`openers` are called in the thread: a tracker's server may be slow or away."""
-        self._events = events
+    def __init__(
+        self, openers: Sequence[Callable[[], Tracker]], events: Callable[[], EventFiles] | None = None
+    ) -> None:
+        """All are opened in the thread: a tracker's server may be slow or away, a folder may not be there."""
+        self._events: EventFiles | None = None
         self._trackers: list[Tracker] = []
         self._calls: queue.Queue[Callable[[], None] | None] = queue.Queue(MOST_WAITING)
         self._left_out = 0
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
         self._thread.start()
-        for opener in ([lambda: events] if events else []) + list(openers):
+        if events is not None:
+            self._submit(lambda: self._open_events(events))
+        for opener in openers:
             self._submit(lambda opener=opener: self._trackers.append(opener()))  # type: ignore[misc]
 
     def replay(self, history: Sequence[Mapping[str, float]]) -> None:
         """Write what earlier attempts did into this one's event files, so that the newest files are whole."""
-        events = self._events
-        if events is not None:
-            for step, values in enumerate(history, start=1):
-                self._submit(lambda step=step, values=dict(values): events.log(step, values))  # type: ignore[misc]
+        kept = [dict(step) for step in history]
+        self._submit(lambda: self._replay(kept))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """A step's metrics and rates, to every place."""
@@ -69,8 +71,7 @@ class Tracking:
 
     def upload(self) -> None:
         """Bring the event files so far to the store."""
-        if self._events is not None:
-            self._submit(self._events.upload)
+        self._submit(lambda: self._events.upload() if self._events else None)
 
     def close(self, *, done: bool) -> None:
         """Write what is left; what takes longer than a minute is given up."""
@@ -82,6 +83,15 @@ class Tracking:
             log.warning("trackers did not take everything within %g s", CLOSE_SECONDS * time_scale())
         if self._left_out:
             log.warning("%d calls were left out: a tracker was too slow", self._left_out)
+
+    def _open_events(self, opener: Callable[[], EventFiles]) -> None:
+        self._events = opener()
+        self._trackers.append(self._events)
+
+    def _replay(self, history: Sequence[Mapping[str, float]]) -> None:
+        for step, values in enumerate(history, start=1):
+            if self._events is not None:
+                self._events.log(step, values)
 
     def _submit(self, call: Callable[[], None] | None) -> None:
         try:

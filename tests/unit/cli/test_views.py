@@ -55,7 +55,9 @@ def make_run(*, succeeded: str = "Unknown", reason: str = "Training", accepted: 
                     "phases": [
                         phase("Generation", "Skipped"),
                         phase("Scoring", "Skipped"),
-                        phase("Training", "Succeeded", "01:00", "03:00"),
+                        phase(
+                            "Training", "Succeeded", "01:00", "03:00", loss=0.61, rewardChosen=-0.25, rewardMargin=0.5
+                        ),
                         phase("Evaluation", "Succeeded", "03:00", "04:00", meanReward=0.75, winRateBase=0.8, kl=1.5),
                     ],
                 },
@@ -121,6 +123,9 @@ def test_the_report_names_the_selected_iteration_and_escapes_what_the_model_wrot
     assert "◀ selected" in shown
     assert "0.750" in shown
     assert "[red]c[/red]" in shown
+    for rendered in (page, shown):  # where a chosen reward below 0 is shown, it is explained
+        assert "-0.250" in rendered
+        assert "A falling chosen reward is no fault by itself" in " ".join(rendered.split())
 
 
 @pytest.mark.parametrize(

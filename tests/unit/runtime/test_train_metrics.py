@@ -18,7 +18,7 @@ from selm_runtime.train import tracking
 from selm_runtime.train.metrics import write_history
 from selm_runtime.train.pairs import Pair
 from selm_runtime.train.ranks import Ranks
-from selm_runtime.train.throughput import Meter, Shape, peak_of, training_flops
+from selm_runtime.train.throughput import Lengths, Meter, Shape, peak_of, training_flops
 from selm_runtime.train.tracking import ENV_TENSORBOARD_DIR, EventFiles, Tracking
 from support.phase_configs import phase_config
 from support.phase_folders import Pod
@@ -39,7 +39,8 @@ def test_the_history_is_a_table_of_steps_with_equal_bytes_for_equal_histories(tm
 
 def test_flops_count_each_distinct_token_once() -> None:
     shape = Shape(blocks=1000, head=100, layers=2, attention_width=8)
-    pair = Pair(0, (1, 2, 3), (4, 5), (6,))
+    pair = Lengths.of(Pair(0, (1, 2, 3), (4, 5), (6,), (4, 5)))
+    assert pair == Lengths(3, (2, 1))
     # 6 tokens, 3 of them predicted; keys seen: prompt 1+2+3, chosen 3+1 and 3+2, rejected 3+1
     expected = 6 * (1000 * 6 + 100 * 3) + 12 * 2 * 8 * (6 + 9 + 4)
     assert training_flops(shape, [pair]) == expected
@@ -52,9 +53,11 @@ def test_the_shape_of_a_model_counts_what_is_multiplied(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(make_tiny_model(tmp_path / "m"))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     shape = Shape.of(model.config, parameters)
+    assert shape is not None
     assert shape.head == model.lm_head.weight.numel()
     assert shape.blocks == parameters - model.lm_head.weight.numel() - model.model.embed_tokens.weight.numel()
     assert (shape.layers, shape.attention_width) == (2, 64)
+    assert Shape.of(SimpleNamespace(vocab_size=5), 100) is None
 
 
 @pytest.mark.parametrize(
@@ -72,26 +75,27 @@ def test_a_device_that_is_not_known_has_no_peak(name: str, peak: float | None) -
     assert peak_of(name) == peak
 
 
-def test_utilization_of_unknown_hardware_is_0_and_rates_are_of_the_time_since_the_last_reading(
+def test_utilization_of_unknown_hardware_is_0_and_rates_are_of_the_time_since_the_last_reset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = iter([10.0, 12.0, 13.0])
+    clock = iter([10.0, 12.0, 13.0, 14.0])
     monkeypatch.setattr("selm_runtime.train.throughput.time", SimpleNamespace(monotonic=lambda: next(clock)))
     ranks = cast(Ranks, SimpleNamespace(device=torch.device("cpu"), size=2))
     meter = Meter(Shape(1000, 100, 2, 8), ranks, "BFloat16")
-    meter.add([Pair(0, (1, 2, 3), (4, 5), (6,)), Pair(1, (1,), (4,), (4,))])
-    assert meter.read(1.5) == {"tokensPerSecond": 4.0, "pairsPerSecond": 1.0, "mfu": 0.0, "memoryGiB": 1.5}
-    assert meter.read(1.5)["pairsPerSecond"] == 0.0
+    meter.add([Lengths(3, (2, 1)), Lengths(1, (1,))])
+    assert meter.rates(1.5) == {"tokensPerSecond": 4.0, "pairsPerSecond": 1.0, "mfu": 0.0, "memoryGiB": 1.5}
+    meter.reset()
+    assert meter.rates(1.5)["pairsPerSecond"] == 0.0
 
 
 def test_utilization_is_of_all_ranks_together(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1.0])
     monkeypatch.setattr("selm_runtime.train.throughput.time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr("selm_runtime.train.throughput.peak_flops", lambda *_: 1e6)
-    pair, shape = Pair(0, (1, 2, 3), (4, 5), (6,)), Shape(1000, 100, 2, 8)
+    pair, shape = Lengths(3, (2, 1)), Shape(1000, 100, 2, 8)
     meter = Meter(shape, cast(Ranks, SimpleNamespace(device=torch.device("cpu"), size=4)), "BFloat16")
     meter.add([pair])
-    assert meter.read(0.0)["mfu"] == pytest.approx(training_flops(shape, [pair]) / 4e6)
+    assert meter.rates(0.0)["mfu"] == pytest.approx(training_flops(shape, [pair]) / 4e6)
 
 
 class Recorder:
@@ -161,7 +165,7 @@ def events(folder: Path) -> list[tuple[int, str, float]]:
 
 def test_event_files_reach_the_pods_folder_with_the_steps_of_earlier_attempts(tmp_path: Path) -> None:
     pod = Pod(FileStore(tmp_path / "store"), tmp_path, writer="w1", config=CONFIG)
-    places = Tracking([], EventFiles(CONFIG, pod.folder, tmp_path / "scratch"))
+    places = Tracking([], lambda: EventFiles(CONFIG, pod.folder, tmp_path / "scratch"))
     places.replay([{"loss": 0.75}])
     places.log(2, {"loss": 0.5})
     places.close(done=True)
@@ -172,7 +176,7 @@ def test_event_files_reach_the_pods_folder_with_the_steps_of_earlier_attempts(tm
 def test_event_files_go_to_a_mounted_folder_where_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENV_TENSORBOARD_DIR, str(tmp_path / "volume"))
     pod = Pod(FileStore(tmp_path / "store"), tmp_path, writer="w1", config=CONFIG)
-    places = Tracking([], EventFiles(CONFIG, pod.folder, tmp_path / "scratch"))
+    places = Tracking([], lambda: EventFiles(CONFIG, pod.folder, tmp_path / "scratch"))
     places.log(1, {"loss": 0.5})
     places.close(done=True)
     assert events(tmp_path / "volume") == [(1, "train/loss", 0.5)]

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from selm_runtime.contract import PhaseConfig
 from selm_runtime.train.batches import schedule
 from selm_runtime.train.data import bring_pairs
+from selm_runtime.train.job import METRICS_FILE, REFERENCE_FILE
 from selm_runtime.train.lr import learning_rate
 from selm_runtime.train.pairs import Pair, PairTable
 from support.train_ranks import Ended, train
@@ -104,6 +105,28 @@ def test_two_ranks_train_as_a_plain_trainer_does(
         "tokens": ended.manifest.facts["tokens"],
     }
     assert world.stored(config, "checkpoints/") == []
+
+
+def test_tables_beside_the_model_hold_every_step_and_the_reference_and_rates_stay_out_of_them(
+    world: TrainWorld, undisturbed: dict[int, Ended]
+) -> None:
+    config = world.config("undisturbed-2", zeroStage=2)
+    manifest, outcome = undisturbed[2].manifest, undisturbed[2].outcomes[0]
+    assert manifest is not None
+    assert outcome is not None
+    folder = world.phase_folder(config)
+    steps = folder.read_table(manifest, METRICS_FILE).to_pylist()
+    assert [step["step"] for step in steps] == [1, 2, 3, 4]
+    assert sum(step["loss"] for step in steps) / 4 == pytest.approx(manifest.metrics["loss"])
+    assert steps[-1]["klReference"] == -steps[-1]["exploredLogRatio"]
+    reference = folder.read_table(manifest, REFERENCE_FILE).to_pylist()
+    assert len(reference) == 16  # the two pairs of the dropped batch were not run
+    assert all(row["explored"] is not None for row in reference)
+    assert set(outcome.rates) == {"tokensPerSecond", "pairsPerSecond", "mfu", "memoryGiB"}
+    assert outcome.rates["pairsPerSecond"] > 0
+    assert outcome.rates["mfu"] == 0.0  # a CPU's peak is not known
+    assert not set(outcome.rates) & {*steps[0], *manifest.metrics}
+    assert len([key for key in world.stored(config) if "/tensorboard/events.out.tfevents." in key]) == 1
 
 
 def test_the_exported_folder_is_a_whole_model_with_its_tokenizer(
