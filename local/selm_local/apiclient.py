@@ -59,6 +59,9 @@ class ApiClient:
         query = urllib.parse.urlencode({"fieldManager": FIELD_MANAGER, "force": "true"})
         return self._call("PATCH", f"{path}?{query}", obj, "application/apply-patch+yaml")
 
+    def create(self, path: str, obj: dict[str, Any]) -> Any:
+        return self._call("POST", path, obj)
+
     def _call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.server + path, data=data, method=method)

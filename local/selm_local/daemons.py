@@ -19,6 +19,7 @@ import yaml
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from selm_local import account
 from selm_local.apiclient import ApiClient, ApiRefusal, ApiUnavailable
 from selm_local.launch import Daemon, LocalError, choose_port
 from selm_local.node.runs import ENV_RUN
@@ -190,7 +191,7 @@ def _start_operator(state: StateDir) -> list[str]:
         return []
     env = {
         **_inherited(),
-        "KUBECONFIG": str(state.kubeconfig),
+        **_operator_account(state),
         "SELM_SHARED_PATHS": "true",
         "SELM_RUNTIME_IMAGE": RUNTIME_IMAGE,
         "SELM_HTTP_PORT": os.environ.get("SELM_HTTP_PORT", "0"),  # a machine's port is its owner's to give
@@ -199,6 +200,19 @@ def _start_operator(state: StateDir) -> list[str]:
     settled = time.monotonic() + OPERATOR_SETTLES
     daemon.wait_until(lambda: time.monotonic() > settled, process)
     return []
+
+
+def _operator_account(state: StateDir) -> dict[str, str]:
+    """How the operator proves who it is: by its ServiceAccount, which has the chart's rights and no more."""
+    path = account.rights_file()
+    if path is None:
+        raise LocalError(f"the list of the operator's rights, {account.RIGHTS}, is not there: install the project anew")
+    rights = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        kubeconfig = account.grant(ApiClient(state.kubeconfig), state, rights)
+    except (ApiRefusal, ApiUnavailable) as error:
+        raise LocalError(f"the operator's account cannot be made: {error}") from error
+    return {"KUBECONFIG": str(kubeconfig), "SELM_NAMESPACE": account.NAMESPACE}
 
 
 def _furnish(state: StateDir) -> list[str]:

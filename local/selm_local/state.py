@@ -3,6 +3,7 @@
 Layout of the state folder (`SELM_LOCAL_DIR`, default `$XDG_STATE_HOME/selm`):
 
     kubeconfig                 0600; names the API server, its CA and a token
+    operator.kubeconfig        0600; the same with the token of the operator's ServiceAccount
     cluster.sqlite             the API server's objects
     tls/                       the API server's certificate and CA
     s3/                        buckets, objects and the store's credentials

@@ -30,14 +30,15 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     subprocess.run([BIN / "selm", "local", "up"], env=own, check=True, timeout=120)
     try:
         ours = {name: own[name] for name in ("SELM_LOCAL_DIR", "SELM_TIME_SCALE")}
-        lab = Lab({**_exports(own), **ours}, embedded_state=state)
+        lab = Lab({**cluster_exports(own), **ours}, embedded_state=state)
         lab.create_namespace()
         yield lab
     finally:
         subprocess.run([BIN / "selm", "local", "down"], env=own, check=True, timeout=120)
 
 
-def _exports(environment: dict[str, str]) -> dict[str, str]:
+def cluster_exports(environment: dict[str, str]) -> dict[str, str]:
+    """What `selm local env` says to a shell: KUBECONFIG and the store's variables."""
     shell = 'eval "$("$0" local env)" && env -0'
     printed = subprocess.run(
         ["bash", "-c", shell, str(BIN / "selm")],

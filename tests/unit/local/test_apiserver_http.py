@@ -393,6 +393,23 @@ async def test_a_service_account_may_what_its_role_says(world: World) -> None:
     assert (await world.call("GET", f"{CMS}/mine", headers=bearer))[0] == 401
 
 
+async def test_an_apply_that_creates_needs_the_right_to_create(world: World) -> None:
+    await world.call("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "op"}})
+    _, asked = await world.call("POST", "/api/v1/namespaces/default/serviceaccounts/op/token", {"spec": {}})
+    bearer = {"Authorization": "Bearer " + asked["status"]["token"], "Content-Type": "application/apply-patch+yaml"}
+    rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch"]}]
+    await world.call("POST", f"{rbac}/roles", {"metadata": {"name": "r"}, "rules": rules})
+    subjects = [{"kind": "ServiceAccount", "name": "op", "namespace": "default"}]
+    binding = {"metadata": {"name": "r"}, "roleRef": {"kind": "Role", "name": "r"}, "subjects": subjects}
+    await world.call("POST", f"{rbac}/rolebindings", binding)
+    path = f"{CMS}/a?fieldManager=m"
+    status, answer = await world.call("PATCH", path, config_map("a", x="1"), headers=bearer)
+    assert (status, 'cannot create resource "configmaps"' in answer["message"]) == (403, True)
+    await world.call("POST", CMS, config_map("a", x="1"))
+    assert (await world.call("PATCH", path, config_map("a", y="2"), headers=bearer))[0] == 200
+
+
 async def test_logs(world: World) -> None:
     spec = {"containers": [{"name": "m", "image": "x"}]}
     await world.registry.create(PODS, "default", {"metadata": {"name": "p"}, "spec": spec})

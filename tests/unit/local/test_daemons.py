@@ -17,8 +17,8 @@ import boto3
 import pytest
 import requests
 
-from selm_local import daemons
-from selm_local.apiclient import ApiClient
+from selm_local import account, daemons
+from selm_local.apiclient import ApiClient, ApiRefusal
 from selm_local.launch import Daemon, LocalError, choose_port
 from selm_local.node.runs import ENV_RUN
 from selm_local.processes import ProcessId, all_pids, with_environment
@@ -149,7 +149,11 @@ def test_a_cluster_lives_through_kills_stops_and_its_end(state: StateDir, monkey
     while not told.exists() or not told.read_text():
         time.sleep(0.05)
     env = json.loads(told.read_text())
-    assert (env["SELM_SHARED_PATHS"], env["KUBECONFIG"]) == ("true", str(state.kubeconfig))
+    assert (env["SELM_SHARED_PATHS"], env["SELM_NAMESPACE"]) == ("true", account.NAMESPACE)
+    operator = ApiClient(Path(env["KUBECONFIG"]))
+    assert operator.get("/apis/batch/v1/namespaces/default/jobs")["items"] == []
+    with pytest.raises(ApiRefusal, match=f"system:serviceaccount:{account.NAMESPACE}:{account.NAME}.* cannot list"):
+        operator.get("/api/v1/namespaces/default/secrets")  # it has the chart's rights, not the administrator's
 
     http = Http(state)
     ending = "while ! test -e $GO; do sleep 0.05; done; exit 3"

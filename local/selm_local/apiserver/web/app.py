@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import ssl
 
@@ -165,6 +166,9 @@ class ApiServer:
             attributes = Attributes(target.verb, "", target.resource_text, target.name, target.name)
         self.access.require(user, attributes)
         call = Call(request, self.registry, resource, target, accept, user)
+        if target.verb == "patch" and not target.subresource and call.applies and not call.exists:
+            # An apply that creates needs the right to create, too.
+            self.access.require(user, dataclasses.replace(attributes, verb="create"))
         if target.verb == "get" and route.is_true(request.query.get("watch")) and not target.subresource:
             return await watch(call)
         if target.subresource:

@@ -57,6 +57,16 @@ class Call:
         """The body's; JSON where the client said none."""
         return self.request.content_type if "Content-Type" in self.request.headers else "application/json"
 
+    @property
+    def applies(self) -> bool:
+        """Whether it is a server-side apply."""
+        return PATCH_TYPES.get(self.media_type) == "apply"
+
+    @property
+    def exists(self) -> bool:
+        """Whether the object that it names is there."""
+        return self.registry.storage.get(self.resource.storage, self.target.namespace or "", self.name) is not None
+
     def write_request(self, kind: str, *, apply: bool = False) -> WriteRequest:
         return options.write_request(
             self.query, self.request.headers.get("User-Agent", ""), self.user, kind, apply=apply
