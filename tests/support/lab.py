@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -215,6 +216,12 @@ class Lab:
     def read_json(self, key: str) -> Json:
         found: Json = json.loads(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
         return found
+
+    def last_checkpoint(self, run: Json, iteration: int = 1) -> int:
+        """The newest step of a Training whose checkpoint is committed."""
+        keys = [o["Key"] for o in self.objects(f"{artifact_prefix(run)}/iter-{iteration}/training/checkpoints/")]
+        found = [re.search(r"/checkpoints/0*(\d+)/manifest\.json$", key) for key in keys]
+        return max((int(match.group(1)) for match in found if match), default=0)
 
     def manifest(self, run: Json, iteration: int, phase: str) -> Json:
         """The committed manifest of a phase, by the digest in the run's status."""
