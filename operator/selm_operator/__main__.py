@@ -22,7 +22,7 @@ from selm_operator.jobs_watch import JobsWatch, RunKey
 from selm_operator.kube import Connection, KubeClient
 from selm_operator.lease import LeaseHolder, LeaseTimes
 from selm_operator.logs import configure_logs
-from selm_operator.metrics import LEADER, QUEUE_LENGTH, QUEUE_WAIT_SECONDS, REGISTRY
+from selm_operator.metrics import LEADER, QUEUE_LENGTH, QUEUE_WAIT_SECONDS, REGISTRY, count_answer
 from selm_operator.queue import QueueTimes, WorkQueue
 from selm_operator.reconcile import Reconciler
 from selm_operator.runs_audit import RunsAudit
@@ -40,7 +40,7 @@ async def serve(settings: Settings, connection: Connection) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    client = KubeClient(connection, request_seconds=settings.waits.request)
+    client = KubeClient(connection, request_seconds=settings.waits.request, on_answer=count_answer)
     waits = settings.waits
     times = LeaseTimes(waits.lease_duration, waits.lease_renew_deadline, waits.lease_retry)
     lease = LeaseHolder(client, settings.namespace, settings.identity, times)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -127,10 +128,19 @@ class Connection:
 
 
 class KubeClient:
-    """`Api` over HTTP. `request_seconds` bounds each request but the watches."""
+    """`Api` over HTTP. `request_seconds` bounds each request but the watches.
 
-    def __init__(self, connection: Connection, *, request_seconds: float = 30.0) -> None:
-        self.connection = connection
+    `on_answer` is told the HTTP method of each such request and the seconds until its answer was read, or it failed.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        request_seconds: float = 30.0,
+        on_answer: Callable[[str, float], None] = lambda *_: None,
+    ) -> None:
+        self.connection, self.on_answer = connection, on_answer
         self.timeout = aiohttp.ClientTimeout(total=request_seconds)
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=connection.ssl_context(), limit=32),
@@ -217,13 +227,16 @@ class KubeClient:
         if body is not None:
             headers["Content-Type"], data = content_type, json.dumps(body)
         url = self.connection.server + path
-        async with self.session.request(
-            method, url, params=query, data=data, headers=headers, timeout=self.timeout
-        ) as response:
-            text = await response.text()
-            if not 200 <= response.status < 300:
-                raise ApiError.of(response.status, text)
-            answer = json.loads(text)
-            if not isinstance(answer, dict):
-                raise ApiError(502, "Unknown", f"{method} {path}: the answer is no JSON object")
-            return answer
+        request = self.session.request(method, url, params=query, data=data, headers=headers, timeout=self.timeout)
+        begun = time.perf_counter()
+        try:
+            async with request as response:
+                text = await response.text()
+        finally:
+            self.on_answer(method, time.perf_counter() - begun)
+        if not 200 <= response.status < 300:
+            raise ApiError.of(response.status, text)
+        answer = json.loads(text)
+        if not isinstance(answer, dict):
+            raise ApiError(502, "Unknown", f"{method} {path}: the answer is no JSON object")
+        return answer

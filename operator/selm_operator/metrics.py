@@ -44,6 +44,13 @@ API_WRITES = Counter(
     ["kind"],
     registry=REGISTRY,
 )
+API_REQUEST_SECONDS = Histogram(
+    "selm_operator_api_request_duration_seconds",
+    "Seconds until the API server's answer was read, by HTTP method; watches apart.",
+    ["method"],
+    registry=REGISTRY,
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
 QUEUE_LENGTH = Gauge("selm_operator_queue_length", "Runs that are due and wait for a worker.", registry=REGISTRY)
 QUEUE_WAIT_SECONDS = Histogram(
     "selm_operator_queue_wait_seconds",
@@ -110,6 +117,11 @@ def count_settled(key: RunKey, settled: Settled) -> None:
         GPU_SECONDS.labels(*key, settled.phase, settled.outcome).inc(settled.gpu_seconds)
     if settled.phase_seconds is not None:
         PHASE_SECONDS.labels(settled.phase).observe(settled.phase_seconds)
+
+
+def count_answer(method: str, seconds: float) -> None:
+    """A request to the API server has ended."""
+    API_REQUEST_SECONDS.labels(method).observe(seconds)
 
 
 def forget(key: RunKey) -> None:
