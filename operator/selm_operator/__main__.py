@@ -18,6 +18,8 @@ from selm_operator.events import EventRecorder
 from selm_operator.handlers import kopf_settings, registry
 from selm_operator.health import Health
 from selm_operator.http_server import start_http_server
+from selm_operator.job_store import JobStore
+from selm_operator.jobs import WatchedJobs
 from selm_operator.jobs_watch import JobsWatch, RunKey
 from selm_operator.kube import Connection, KubeClient
 from selm_operator.lease import LeaseHolder, LeaseTimes
@@ -94,8 +96,15 @@ async def reconcile_forever(
     kopf takes SIGTERM and SIGINT over from this process and returns on them: then `stop` is set.
     """
     recorder = EventRecorder(client, settings.identity)
-    reconciler = Reconciler(client, settings, recorder, leading=lambda: lease.held)
     waits = settings.waits
+    watches: dict[str | None, JobsWatch] = {}
+
+    def jobs_in(namespace: str) -> JobStore | None:
+        watch = watches.get(namespace) or watches.get(None)
+        return None if watch is None else watch.store_if_alive()
+
+    jobs = WatchedJobs(client, jobs_in)
+    reconciler = Reconciler(client, settings, recorder, leading=lambda: lease.held, jobs=jobs)
     queue: WorkQueue[RunKey] = WorkQueue(
         reconciler,
         QueueTimes(waits.resync, waits.error_first, waits.error_max),
@@ -104,17 +113,18 @@ async def reconcile_forever(
     )
     QUEUE_LENGTH.set_function(lambda: len(queue))
     namespaces: tuple[str | None, ...] = settings.namespaces or (None,)
-    watches = [JobsWatch(client, namespace, queue.add, seconds=waits.watch_server) for namespace in namespaces]
+    for namespace in namespaces:
+        watches[namespace] = JobsWatch(client, namespace, queue.add, seconds=waits.watch_server)
     audit = RunsAudit(client, namespaces, queue.add, seconds=waits.audit)
     health.liveness |= {"queue": partial(queue.stuck, waits.stuck), "watch-runs": audit.problem}
-    for watch in watches:
+    for watch in watches.values():
         name = f"watch-jobs-{watch.namespace}" if watch.namespace else "watch-jobs"
         health.liveness[name] = partial(watch.stands_still, waits.stuck)
         health.readiness[name] = watch.problem
     async with asyncio.TaskGroup() as group:
         group.create_task(queue.run(), name="queue")
         group.create_task(audit.run(), name="audit of the watch of runs")
-        for watch in watches:
+        for watch in watches.values():
             group.create_task(watch.run(), name="watch of Jobs")
         await kopf.operator(
             registry=registry(queue, connection, audit),

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from selm_operator.decision import Action, ApplyService, CreateJob, DeleteJob, DeleteService
-from selm_operator.kube import JOBS, SERVICES, Api, ApiError, Resource
+from selm_operator.jobs import Jobs, ListedJobs
+from selm_operator.kube import JOBS, SERVICES, Api, ApiError, Resource, owner_uid
 from selm_operator.metrics import API_WRITES
 
 log = logging.getLogger(__name__)
@@ -42,8 +43,8 @@ class EffectRefused(Exception):
 class Executor:
     """Carries out a decision's actions for one run. `leading` is asked before each of them."""
 
-    def __init__(self, api: Api, leading: Callable[[], bool] = lambda: True) -> None:
-        self.api, self.leading = api, leading
+    def __init__(self, api: Api, leading: Callable[[], bool] = lambda: True, jobs: Jobs | None = None) -> None:
+        self.api, self.leading, self.jobs = api, leading, jobs or ListedJobs(api)
 
     async def execute(self, namespace: str, actions: tuple[Action, ...]) -> None:
         """Raises NotLeading, JobNameTaken, EffectRefused, ApiError, or aiohttp's errors, at the first that fails."""
@@ -63,8 +64,9 @@ class Executor:
     async def create_job(self, namespace: str, action: CreateJob) -> None:
         name = action.manifest["metadata"]["name"]
         API_WRITES.labels("Job").inc()
+        self.jobs.making(action.manifest)
         try:
-            await self.api.create(JOBS, namespace, action.manifest)
+            self.jobs.made(await self.api.create(JOBS, namespace, action.manifest))
         except ApiError as error:
             if error.code == 409 and error.reason == "AlreadyExists":
                 await self.accept_existing(namespace, action)
@@ -83,6 +85,7 @@ class Executor:
         job = await self.api.get(JOBS, namespace, action.manifest["metadata"]["name"])
         if owner_uid(job) != owner_uid(action.manifest) or job["metadata"].get("deletionTimestamp"):
             raise JobNameTaken(job)
+        self.jobs.made(job)
 
     async def delete(self, resource: Resource, namespace: str, kind: str, action: DeleteJob | DeleteService) -> None:
         API_WRITES.labels(kind).inc()
@@ -103,11 +106,3 @@ class Executor:
             if error.code in REFUSALS:
                 raise EffectRefused(f"Service {name}", error) from error
             raise
-
-
-def owner_uid(obj: dict[str, Any]) -> str | None:
-    """The uid of the controlling owner, or None."""
-    for reference in obj["metadata"].get("ownerReferences") or ():
-        if reference.get("controller"):
-            return str(reference["uid"])
-    return None

@@ -1,7 +1,6 @@
 """A watch of the runs' Jobs alone, by label: kopf would list and keep every Job of the cluster.
 
-Nothing of the Jobs is kept: an event maps to its run, which is woken and looks for itself. A relist wakes every run
-that has a Job.
+What is decided by is kept in a `JobStore`; an event wakes the Job's run. A relist wakes every run that has a Job.
 """
 
 from __future__ import annotations
@@ -14,9 +13,13 @@ from collections.abc import Callable
 import aiohttp
 
 from selm_operator.constants import LABEL_RUN, LABEL_RUN_UID
+from selm_operator.job_store import JobStore
 from selm_operator.kube import JOBS, ApiError, Json, KubeClient
 
 log = logging.getLogger(__name__)
+
+SILENCE_SECONDS = 75.0
+"""A watch tells something every minute (bookmarks); after this long its Jobs are not relied on."""
 
 RunKey = tuple[str, str]
 """Namespace and name of a run."""
@@ -39,6 +42,10 @@ class JobsWatch:
         """When it last heard, or tried to hear, on the loop's clock."""
         self.failure: str | None = "the Jobs are not listed yet"
         """What is wrong now; None while the watch is open."""
+        self.store = JobStore()
+        self.listed = False
+        self.heard = float("-inf")
+        """When the API server last told anything, on the loop's clock."""
 
     def stands_still(self, limit: float) -> str | None:
         """Whether it has neither heard nor tried for `limit` seconds: its requests all end by themselves earlier."""
@@ -49,6 +56,11 @@ class JobsWatch:
 
     def problem(self) -> str | None:
         return self.failure
+
+    def store_if_alive(self) -> JobStore | None:
+        """The Jobs, while the watch has listed them and was not silent for longer than bookmarks leave it."""
+        silent = asyncio.get_running_loop().time() - self.heard
+        return self.store if self.listed and silent < SILENCE_SECONDS else None
 
     async def run(self) -> None:
         failures = 0
@@ -76,9 +88,13 @@ class JobsWatch:
     async def relist(self) -> str:
         """Wakes all runs that have Jobs; the version to watch from."""
         listed = await self.client.list(JOBS, self.namespace, labels=LABEL_RUN_UID)
-        for job in listed.get("items") or ():
+        version = str(listed["metadata"]["resourceVersion"])
+        jobs = listed.get("items") or []
+        self.store.replace(jobs, int(version))
+        self.listed, self.heard = True, asyncio.get_running_loop().time()
+        for job in jobs:
             self.note(job)
-        return str(listed["metadata"]["resourceVersion"])
+        return version
 
     async def follow(self, version: str) -> str:
         """One watch until the server ends it; the version to go on from. A broken stream loses no event that way."""
@@ -86,8 +102,14 @@ class JobsWatch:
         async for event in events:
             self._move()
             version = str(event["object"]["metadata"]["resourceVersion"])
-            if event["type"] != "BOOKMARK":
-                self.note(event["object"])
+            self.heard = asyncio.get_running_loop().time()
+            if event["type"] == "BOOKMARK":
+                continue
+            if event["type"] == "DELETED":
+                self.store.remove(event["object"])
+            else:
+                self.store.put(event["object"])
+            self.note(event["object"])
         self._move()
         return version
 

@@ -73,6 +73,14 @@ LEASES = Resource("coordination.k8s.io", "v1", "leases")
 EVENTS = Resource("events.k8s.io", "v1", "events")
 
 
+def owner_uid(obj: Json) -> str | None:
+    """The uid of the controlling owner, or None."""
+    for reference in obj["metadata"].get("ownerReferences") or ():
+        if reference.get("controller"):
+            return str(reference["uid"])
+    return None
+
+
 class Api(Protocol):
     """What the operator asks of a cluster. Tests put an in-memory cluster in its place."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from selm_operator.constants import LABEL_ITERATION, LABEL_JOB_NAME, LABEL_RUN_UID
+from selm_operator.constants import LABEL_JOB_NAME, LABEL_RUN_UID
 from selm_operator.decide.case import Case
 from selm_operator.decide.children import expiry
 from selm_operator.decide.progress import wants_pods
-from selm_operator.execute import owner_uid
-from selm_operator.kube import EVENTS, JOBS, PODS, RUNS, SERVICES, Api, ApiError, Json
+from selm_operator.jobs import Jobs
+from selm_operator.kube import EVENTS, JOBS, PODS, RUNS, SERVICES, Api, ApiError, Json, owner_uid
 from selm_operator.manifests.names import service_name
 from selm_operator.settings import Settings
 from selm_operator.snapshot import JobView, RunView, ServiceView, Snapshot, read_job, read_pod, read_run
@@ -18,7 +18,7 @@ from selm_runtime.contract import Phase
 
 
 async def observe(
-    api: Api, namespace: str, name: str, settings: Settings, now: datetime | None = None
+    api: Api, jobs_of: Jobs, namespace: str, name: str, settings: Settings, now: datetime | None = None
 ) -> tuple[Json, Snapshot] | None:
     """The run as the API server has it, and the snapshot made of it; None where there is no such run.
 
@@ -31,7 +31,7 @@ async def observe(
             return None
         raise
     run = read_run(obj)
-    jobs = await _jobs(api, run, near_by(run))
+    jobs = await jobs_of.of_run(run)
     snapshot = Snapshot(run, jobs, now or datetime.now(UTC), settings)
     case = Case(snapshot, run.status)
     if run.deleting or run.spec is None:
@@ -57,25 +57,9 @@ async def observe(
         snapshot = replace(snapshot, service=await _service(api, run))
     due = expiry(run.spec, run.status)
     if due is not None and due <= snapshot.now:
-        everything = await _jobs(api, run, f"{LABEL_RUN_UID}={run.uid}")
+        everything = await jobs_of.of_run(run, everything=True)
         snapshot = replace(snapshot, jobs=everything, service=await _service(api, run))
     return obj, snapshot
-
-
-def near_by(run: RunView) -> str:
-    """The selector of the run's Jobs of the iteration at work and its neighbours: a long run leaves hundreds, each with its config.
-
-    An older one that a stale leader makes is not seen; its pods find their phase committed and end at once.
-    """
-    here = run.status.current.iteration if run.status.current else 0
-    near = ",".join(str(iteration) for iteration in range(max(0, here - 1), here + 2))
-    return f"{LABEL_RUN_UID}={run.uid},{LABEL_ITERATION} in ({near})"
-
-
-async def _jobs(api: Api, run: RunView, selector: str) -> tuple[JobView, ...]:
-    listed = await api.list(JOBS, run.namespace, labels=selector)
-    jobs = (read_job(job) for job in listed.get("items") or () if owner_uid(job) == run.uid)
-    return tuple(job for job in jobs if job is not None)
 
 
 def _unseen_job(case: Case) -> str | None:

@@ -15,6 +15,7 @@ from selm_operator.decide import decide
 from selm_operator.decision import CreateJob, Decision
 from selm_operator.events import EventRecorder
 from selm_operator.execute import EffectRefused, Executor, JobNameTaken
+from selm_operator.jobs import Jobs, ListedJobs
 from selm_operator.jobs_watch import RunKey
 from selm_operator.kube import RUNS, Api, ApiError, Json
 from selm_operator.logs import add_log_fields, log_context
@@ -49,10 +50,12 @@ class Reconciler:
         *,
         leading: Callable[[], bool] = lambda: True,
         clock: Callable[[], datetime] | None = None,
+        jobs: Jobs | None = None,
     ) -> None:
         self.api, self.settings, self.recorder, self.clock = api, settings, recorder, clock
         self.leading = leading
-        self.executor = Executor(api, leading)
+        self.jobs = jobs or ListedJobs(api)
+        self.executor = Executor(api, leading, self.jobs)
 
     async def __call__(self, key: RunKey) -> Look:
         begun = time.perf_counter()
@@ -70,7 +73,7 @@ class Reconciler:
 
     async def reconcile(self, namespace: str, name: str) -> Look:
         """Raises what observing, executing and writing raise; whatever was done until then, the next pass finds."""
-        seen = await observe(self.api, namespace, name, self.settings, self.clock() if self.clock else None)
+        seen = await observe(self.api, self.jobs, namespace, name, self.settings, self._now())
         if seen is None:
             return Gone()
         obj, snapshot = seen
@@ -105,6 +108,9 @@ class Reconciler:
         RUNS_BY_PHASE.note(key, (current.phase if current else None) or "", outcome.reason if outcome else "")
         for event in decision.events:
             log.log(LEVELS[event.type], "%s: %s", event.reason, event.note)
+
+    def _now(self) -> datetime | None:
+        return self.clock() if self.clock else None
 
     def _decide_again(self, snapshot: Snapshot, kind: str, message: str) -> Decision:
         decision = decide(replace(snapshot, obstacle=Obstacle(kind, message)))

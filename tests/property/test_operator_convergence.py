@@ -12,9 +12,11 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from selm_operator.decide.case import Case
 from selm_operator.execute import Executor
+from selm_operator.jobs import WatchedJobs
 from selm_operator.kube import ApiError
 from selm_operator.snapshot import JobView
 from support.operator_machine import OperatorMachine
+from support.watching_machine import WatchingMachine
 
 BUDGET: dict[str, Any] = {
     "stateful_step_count": 40,
@@ -26,11 +28,15 @@ BUDGET: dict[str, Any] = {
 TestOperator = OperatorMachine.TestCase
 TestOperator.settings = settings(max_examples=40, **BUDGET)
 
+TestWatchingOperator = WatchingMachine.TestCase
+TestWatchingOperator.settings = settings(max_examples=30, **BUDGET)
+
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_the_operator_converges_over_many_histories() -> None:
-    run_state_machine_as_test(OperatorMachine, settings=settings(max_examples=400, **BUDGET))
+@pytest.mark.parametrize("machine", [OperatorMachine, WatchingMachine])
+def test_the_operator_converges_over_many_histories(machine: type[OperatorMachine]) -> None:
+    run_state_machine_as_test(machine, settings=settings(max_examples=400, **BUDGET))
 
 
 @contextmanager
@@ -78,6 +84,21 @@ def without_the_abandonment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def without_the_memory_of_own_jobs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What this process made is known when the watch tells."""
+    monkeypatch.setattr(WatchedJobs, "making", lambda self, manifest: None)
+    monkeypatch.setattr(WatchedJobs, "made", lambda self, job: None)
+    yield
+
+
+@contextmanager
+def without_the_doubt(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A POST whose answer was lost did not arrive."""
+    monkeypatch.setattr(WatchedJobs, "making", lambda self, manifest: None)
+    yield
+
+
 @pytest.mark.parametrize(
     ("taken_out", "noticed"),
     [
@@ -88,7 +109,20 @@ def without_the_abandonment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_the_property_goes_red_without(taken_out: Any, noticed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    budget = settings(max_examples=300, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False, **BUDGET)
+    goes_red(OperatorMachine, taken_out, noticed, monkeypatch)
+
+
+@pytest.mark.parametrize("taken_out", [without_the_memory_of_own_jobs, without_the_doubt])
+def test_the_property_of_a_watch_goes_red_without(taken_out: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_red(WatchingMachine, taken_out, "a run at rest has an active Job", monkeypatch)
+
+
+def goes_red(
+    machine: type[OperatorMachine], taken_out: Any, noticed: str, monkeypatch: pytest.MonkeyPatch, examples: int = 300
+) -> None:
+    budget = settings(
+        max_examples=examples, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False, **BUDGET
+    )
     with taken_out(monkeypatch), pytest.raises(AssertionError) as failure:
-        run_state_machine_as_test(OperatorMachine, settings=budget)
+        run_state_machine_as_test(machine, settings=budget)
     assert noticed in str(failure.value)

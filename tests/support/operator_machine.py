@@ -139,9 +139,7 @@ class OperatorMachine(OperatorInvariants):
     def step(self, slot: int) -> bool:
         """One request of a pass; whether the pass goes on."""
         if slot not in self.passes:
-            recorder = EventRecorder(self.cluster, f"operator-{slot}")
-            reconciler = Reconciler(self.cluster, SETTINGS, recorder, clock=lambda: self.cluster.now)
-            self.passes[slot] = (reconciler((NAMESPACE, "tiny")), self.cluster.version)
+            self.passes[slot] = (self.reconciler(slot)((NAMESPACE, "tiny")), self.cluster.version)
         coroutine = self.passes[slot][0]
         healthy = not self.failing
         self.stepping = slot
@@ -158,6 +156,11 @@ class OperatorMachine(OperatorInvariants):
         finally:
             self.stepping = None
         return True
+
+    def reconciler(self, slot: int) -> Reconciler:
+        """The operator that begins a pass: with nothing in memory, so that every pass may be a new process' first."""
+        recorder = EventRecorder(self.cluster, f"operator-{slot}")
+        return Reconciler(self.cluster, SETTINGS, recorder, clock=lambda: self.cluster.now)
 
     def fault(self, when: str, verb: str, resource: Resource, name: str) -> None:
         if resource.plural == "events" or not self.failing or self.failing[0].split()[0] != when:

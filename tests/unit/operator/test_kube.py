@@ -138,6 +138,37 @@ async def test_a_version_that_is_too_old_is_listed_anew(served: tuple[Server, Ku
     assert [q["resourceVersion"] for _, _, q, _ in server.requests if "watch" in q][:2] == ["7", "20"]
 
 
+async def test_the_watch_keeps_the_jobs_it_tells_of(served: tuple[Server, KubeClient]) -> None:
+    server, client = served
+
+    def told(kind: str, version: int, uid: str) -> bytes:
+        labels = {"selm.dev/run": uid, "selm.dev/run-uid": "r"}
+        metadata = {"name": uid, "namespace": "ns", "uid": uid, "resourceVersion": str(version), "labels": labels}
+        return json.dumps({"type": kind, "object": {"metadata": metadata, "spec": {}}}).encode() + b"\n"
+
+    lines = [told("ADDED", 8, "one"), told("ADDED", 9, "two"), told("DELETED", 10, "one")]
+    streams = iter([lines, []])
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            return web.json_response({"items": [], "metadata": {"resourceVersion": "7"}})
+        return await stream(request, next(streams))
+
+    server.handler = answer
+    woken: list[RunKey] = []
+    watch = JobsWatch(client, None, woken.append, seconds=30)
+    assert watch.store_if_alive() is None
+    running = asyncio.create_task(watch.run())
+    while len(woken) < 3:
+        await asyncio.sleep(0.01)
+    assert watch.store_if_alive() is watch.store
+    assert len(watch.store) == 1
+    watch.heard -= 1000
+    assert watch.store_if_alive() is None, "a watch that has been silent is not relied on"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def stream(request: web.Request, lines: list[bytes]) -> web.StreamResponse:
     response = web.StreamResponse()
     await response.prepare(request)
