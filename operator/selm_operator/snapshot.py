@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,6 +26,9 @@ from selm_operator.settings import Settings
 from selm_runtime.contract import Phase, TerminationMessage
 
 Json = dict[str, Any]
+
+SPECS_KEPT = 2048
+"""Read specs that are remembered; some 15 KiB each."""
 
 IMAGE_DIGEST = re.compile(r"@(sha256:[0-9a-f]{64})$")
 
@@ -185,17 +190,29 @@ def read_run(obj: Json) -> RunView:
     nothing that a user could repair, and a guess could undo a commit.
     """
     metadata = obj["metadata"]
-    errors = tuple(str(error) for error in validate_spec(obj))
+    judged = {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+    spec, errors = _read_spec(metadata["name"], json.dumps(judged))
     return RunView(
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
         generation=int(metadata.get("generation") or 0),
         deleting="deletionTimestamp" in metadata,
-        spec=None if errors else SELMRunSpec.model_validate(obj["spec"]),
+        spec=spec,
         spec_errors=errors,
         status=SELMRunStatus.model_validate(obj.get("status") or {}),
     )
+
+
+@lru_cache(maxsize=SPECS_KEPT)
+def _read_spec(name: str, judged: str) -> tuple[SELMRunSpec | None, tuple[str, ...]]:
+    """The spec of a run, or what is wrong with it: a third of a pass' work, and the same from pass to pass.
+
+    `judged` is all of the object that validation looks at beside the name, as JSON.
+    """
+    obj: Json = {**json.loads(judged), "metadata": {"name": name}}
+    errors = tuple(str(error) for error in validate_spec(obj))
+    return (None if errors else SELMRunSpec.model_validate(obj["spec"])), errors
 
 
 def read_job(obj: Json) -> JobView | None:
