@@ -85,7 +85,7 @@ def _training(run: RunView, spec: SELMRunSpec, attempt: Attempt, schedule: Sched
     objective = spec.training.objective
     alpha = schedule.alpha if schedule.alpha is not None else objective.alpha
     beta = schedule.beta if schedule.beta is not None else objective.beta
-    if pairs == "Offline" or objective.type == "DPO":
+    if objective.type == "DPO" or (pairs == "Offline" and objective.alpha_explores):
         alpha = 0.0  # there is nothing of the policy's own to explore with, or nothing is to be explored
     rate = schedule.learning_rate if schedule.learning_rate is not None else spec.training.learning_rate
     return project(

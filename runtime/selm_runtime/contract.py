@@ -10,10 +10,10 @@ from __future__ import annotations
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 """Part of every input digest: raised when the meaning of a phase's output changes."""
 
 ENV_PHASE_CONFIG = "SELM_PHASE_CONFIG"
@@ -106,6 +106,14 @@ class HeldOutConfig(ContractModel):
     limit: int = 500
 
 
+class RewardAugmentedConfig(ContractModel):
+    """Present exactly where `transform` is RewardAugmented."""
+
+    goal: float
+    chosen_score_column: str = "score_chosen"
+    rejected_score_column: str = "score_rejected"
+
+
 class DataConfig(ContractModel):
     uri: str
     revision: str = "main"
@@ -114,6 +122,14 @@ class DataConfig(ContractModel):
     columns: ColumnsConfig = ColumnsConfig()
     portions: int  # resolved: `spec.data.portions`, else the iterations
     held_out: HeldOutConfig | None = None
+    transform: Literal["None", "RewardAugmented"] = "None"
+    reward_augmented: RewardAugmentedConfig | None = None
+
+    @model_validator(mode="after")
+    def _goal_of_the_transform(self) -> DataConfig:
+        if (self.transform == "RewardAugmented") != (self.reward_augmented is not None):
+            raise ValueError("rewardAugmented is to be given where transform is RewardAugmented, and only there")
+        return self
 
 
 class GenerationConfig(ContractModel):
@@ -167,14 +183,160 @@ class ScoringConfig(ContractModel):
     shards: int = 1
 
 
-class ObjectiveConfig(ContractModel):
-    """The objective as in force in this iteration; `alpha` is 0 where `pairs` is Offline."""
+class XPOConfig(ContractModel):
+    kind: Literal["Sigmoid", "IPO"] = "Sigmoid"
 
-    type: Literal["SELM", "DPO"]
+
+class VPOConfig(ContractModel):
+    sign: Literal["Online", "Offline"] = "Online"
+    calibration: Literal["Explored", "Chosen"] = "Explored"
+
+
+class IPOConfig(ContractModel):
+    norm: Literal["TokenMean", "Sum"] = "TokenMean"
+
+
+class SimPOConfig(ContractModel):
+    gamma: float = 1.0
+
+
+class RobustDPOConfig(ContractModel):
+    epsilon: float = 0.1
+
+
+class ConservativeDPOConfig(ContractModel):
+    epsilon: float = 0.1
+
+
+class AlphaDPOConfig(ContractModel):
+    gamma: float = 0.6
+    alpha: float = 0.2
+
+
+class NSDPOConfig(ContractModel):
+    gamma: float = 0.95
+
+
+class RPOConfig(ContractModel):
+    lambda_: float = Field(default=1.0, alias="lambda")
+    norm: Literal["TokenMean", "Sum"] = "TokenMean"
+
+
+class GEBConfig(ContractModel):
+    divergence: Literal["ForwardKL", "KL", "Hellinger"] = "ForwardKL"
+    bonus: Literal["Inverse", "Complement", "Atanh"] = "Inverse"
+    probability: Literal["Sequence", "TokenMean"] = "Sequence"
+
+
+OBJECTIVE_PARAMETERS = {
+    "XPO": "xpo",
+    "VPO": "vpo",
+    "IPO": "ipo",
+    "SimPO": "simPO",
+    "RobustDPO": "robustDPO",
+    "ConservativeDPO": "conservativeDPO",
+    "AlphaDPO": "alphaDPO",
+    "NSDPO": "nsDPO",
+    "RPO": "rpo",
+    "GEB": "geb",
+}
+"""Objectives that have parameters of their own, and the field of `spec.training.objective` that holds them."""
+
+
+class ObjectiveConfig(ContractModel):
+    """The objective as in force in this iteration; the exploring term's `alpha` is 0 where `pairs` is Offline.
+
+    Of the groups of parameters exactly the type's own is there, with its defaults where it was left out, so that
+    equal meanings are equal configs. What the parameters do: `selm_runtime.train.objectives`.
+    """
+
+    type: Literal[
+        "SELM",
+        "DPO",
+        "XPO",
+        "VPO",
+        "SEPOPO",
+        "IPO",
+        "Hinge",
+        "SimPO",
+        "RobustDPO",
+        "ConservativeDPO",
+        "AlphaDPO",
+        "NSDPO",
+        "RPO",
+        "GEB",
+    ]
     alpha: float
     beta: float
     optimism_weighting: Literal["AlphaBeta", "Alpha"] = "AlphaBeta"
-    explored: Literal["First"] = "First"
+    explored: Literal["First", "Mean"] = "First"
+    xpo: XPOConfig | None = None
+    vpo: VPOConfig | None = None
+    ipo: IPOConfig | None = None
+    sim_po: SimPOConfig | None = Field(default=None, alias="simPO")
+    robust_dpo: RobustDPOConfig | None = Field(default=None, alias="robustDPO")
+    conservative_dpo: ConservativeDPOConfig | None = Field(default=None, alias="conservativeDPO")
+    alpha_dpo: AlphaDPOConfig | None = Field(default=None, alias="alphaDPO")
+    ns_dpo: NSDPOConfig | None = Field(default=None, alias="nsDPO")
+    rpo: RPOConfig | None = None
+    geb: GEBConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_parameters(cls, data: Any) -> Any:
+        """Give the type's group its defaults where it is absent."""
+        if not isinstance(data, dict) or data.get("type") not in OBJECTIVE_PARAMETERS:
+            return data
+        alias = OBJECTIVE_PARAMETERS[data["type"]]
+        name = next(name for name, field in cls.model_fields.items() if (field.alias or name) == alias)
+        if data.get(alias) is not None or data.get(name) is not None:
+            return data
+        return {**{key: value for key, value in data.items() if key not in (alias, name)}, alias: {}}
+
+    @model_validator(mode="after")
+    def _no_others_parameters(self) -> ObjectiveConfig:
+        own = OBJECTIVE_PARAMETERS.get(self.type)
+        for name, field in type(self).model_fields.items():
+            alias = field.alias or name
+            if alias in OBJECTIVE_PARAMETERS.values() and alias != own and getattr(self, name) is not None:
+                raise ValueError(f"{alias} is given, but the objective is {self.type}; allowed is {own or 'neither'}")
+        return self
+
+
+class GuardConfig(ContractModel):
+    max_log_ratio: float | None = None
+
+
+class LoraConfig(ContractModel):
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    target_modules: tuple[str, ...] = ()
+    quantization: Literal["None", "NF4"] = "None"
+    export: Literal["Merged", "Adapter"] = "Merged"
+
+
+class OffloadConfig(ContractModel):
+    optimizer: Literal["None", "CPU"] = "None"
+    parameters: Literal["None", "CPU"] = "None"
+
+
+class WandbConfig(ContractModel):
+    project: str
+    entity: str | None = None
+    base_url: str | None = Field(default=None, alias="baseURL")
+
+
+class MlflowConfig(ContractModel):
+    tracking_uri: str = Field(alias="trackingURI")
+    experiment: str
+
+
+class ReportToConfig(ContractModel):
+    """Trackers beside the artifacts; their keys come by the environment."""
+
+    wandb: WandbConfig | None = None
+    mlflow: MlflowConfig | None = None
 
 
 class OptimizerConfig(ContractModel):
@@ -214,6 +376,11 @@ class TrainingConfig(ContractModel):
     max_prompt_length: int
     truncation: Literal["KeepEnd", "KeepStart"] = "KeepEnd"
     epochs: int = 1
+    offline_share: float = 0.0
+    lora: LoraConfig | None = None
+    guard: GuardConfig = GuardConfig()
+    offload: OffloadConfig = OffloadConfig()
+    report_to: ReportToConfig | None = None
     nodes: int = 1
     ranks_per_node: int = 1
     zero_stage: int = 3

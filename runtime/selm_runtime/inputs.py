@@ -15,6 +15,8 @@ from selm_runtime.artifacts.commit import portion_name
 from selm_runtime.artifacts.manifest import Manifest, content_digest, digest_of
 from selm_runtime.contract import Phase, PhaseConfig
 from selm_runtime.errors import InvalidInput
+from selm_runtime.train.batches import own_in_batch
+from selm_runtime.train.objectives import explored_policy, needs_of, settings_that_count
 
 Manifests = Mapping[tuple[Phase, int], Manifest]
 
@@ -32,9 +34,11 @@ def required_manifests(config: PhaseConfig) -> tuple[tuple[Phase, int], ...]:
     if config.phase is Phase.SCORING:
         needed.append((Phase.GENERATION, t))
     if config.phase is Phase.TRAINING:
-        needed.append(_reference(config))
+        if needs_of(config).reference:
+            needed.append(_reference(config))
         if config.training.pairs == "Online":
             needed.append((Phase.SCORING, t))
+        needed += [(Phase.SCORING, past) for past in _past(config) if past not in config.offline_iterations]
     if config.phase is Phase.EVALUATION:
         needed += [(Phase.EVALUATION, earlier) for earlier in range(t)]
         if config.manifest_of(Phase.SCORING, t) is not None:
@@ -87,6 +91,7 @@ def _generation(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
         "reference": _model(manifests, _reference(config)) if "Reference" in config.generation.policies else None,
         "sampling": _sampling(config),
         "prompts": _prompt_limits(config),
+        "goal": _goal(config),
     }
 
 
@@ -105,17 +110,19 @@ def _scoring(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
 
 def _training(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
     training = config.training
-    online = training.pairs == "Online"
     return {
         "iteration": config.iteration,
         "seed": config.seed,
         "policy": _model(manifests, _policy(config.iteration - 1)),
-        "reference": _model(manifests, _reference(config)),
-        "pairs": manifests[Phase.SCORING, config.iteration].content_digest
-        if online
-        else _file(manifests, portion_name(config)),
+        "reference": _model(manifests, _reference(config)) if needs_of(config).reference else None,
+        "pairs": _pairs(config, manifests, config.iteration, online=training.pairs == "Online"),
+        "past": [_pairs(config, manifests, t, online=t not in config.offline_iterations) for t in _past(config)],
+        "own": [training.offline_share, _file(manifests, portion_name(config))] if own_in_batch(training) else None,
         "source": training.pairs,
-        "objective": _dump(training.objective),
+        "objective": settings_that_count(config),
+        "explores": explored_policy(config),
+        "goal": [_goal(config), _file(manifests, portion_name(config))] if _goal(config) else None,
+        "lora": None if training.lora is None else _dump(training.lora),
         "optimizer": _dump(training.optimizer),
         "lengths": _lengths(config),
         **{
@@ -133,6 +140,17 @@ def _training(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
     }
 
 
+def _past(config: PhaseConfig) -> range:
+    """The earlier iterations whose pairs are trained on, too."""
+    return range(1, config.iteration) if needs_of(config).past else range(0)
+
+
+def _pairs(config: PhaseConfig, manifests: Manifests, iteration: int, *, online: bool) -> str:
+    if online:
+        return manifests[Phase.SCORING, iteration].content_digest
+    return _file(manifests, portion_name(config, iteration))
+
+
 def _evaluation(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
     scoring = manifests.get((Phase.SCORING, config.iteration))
     return {
@@ -147,6 +165,7 @@ def _evaluation(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
         "sampling": _sampling(config),
         "scorers": _scorers(config, manifests),
         "selectBy": _dump(config.evaluation.select_by),
+        "goal": _goal(config),
         "precision": config.training.precision,
         "lengths": _lengths(config),
     }
@@ -202,6 +221,12 @@ def _scorers(config: PhaseConfig, manifests: Manifests) -> list[dict[str, Any]]:
 
 def _prompt_limits(config: PhaseConfig) -> list[Any]:
     return [config.training.max_prompt_length, config.training.truncation]
+
+
+def _goal(config: PhaseConfig) -> dict[str, Any] | None:
+    """What is asked for in prompts."""
+    augmented = config.data.reward_augmented
+    return None if augmented is None else _dump(augmented)
 
 
 def _lengths(config: PhaseConfig) -> list[Any]:

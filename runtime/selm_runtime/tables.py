@@ -35,6 +35,7 @@ CANDIDATE = pa.struct(
         pa.field(
             "source", pa.string(), False
         ),  # offline:chosen, offline:rejected, Current:<sample>, Reference:<sample>
+        pa.field("ids", pa.list_(pa.int32()), False),  # EOS included
         pa.field("text", pa.string(), False),
         pa.field("finish_reason", pa.string()),  # null for offline responses
         pa.field("score", pa.float64(), False),
@@ -47,7 +48,7 @@ PAIRS = pa.schema(
         pa.field("prompt_ids", pa.list_(pa.int32()), False),
         pa.field("chosen_ids", pa.list_(pa.int32()), False),
         pa.field("rejected_ids", pa.list_(pa.int32()), False),
-        pa.field("explored_ids", pa.list_(pa.int32()), False),  # the response that the optimism term acts on
+        pa.field("explored_ids", pa.list_(pa.int32()), False),  # the policy's first response
         pa.field("chosen_source", pa.string(), False),
         pa.field("rejected_source", pa.string(), False),
         pa.field("explored_source", pa.string(), False),

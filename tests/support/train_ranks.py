@@ -78,7 +78,7 @@ def train(
         patch.dict(os.environ, settings),
         open_context(config, 0, Reporter(config.phase, config.iteration, 0)) as ctx,
     ):
-        job, truncated = launch.prepare(ctx)
+        job, counts = launch.prepare(ctx)
         if stop_after == 0:
             job.stop_file.touch()
         processes = [
@@ -99,7 +99,7 @@ def train(
         outcomes = [launch.outcome_of(job, rank) for rank in range(ranks)]
         first = outcomes[0]
         done = first is not None and first.exit_code == 0
-        manifest = launch.commit(ctx, job, first, truncated) if done and first is not None else None
+        manifest = launch.commit(ctx, job, first, counts) if done and first is not None else None
     return Ended([process.exitcode for process in processes], outcomes, manifest, waited)
 
 

@@ -51,6 +51,12 @@ def pair_record(row: int, chance: random.Random) -> dict[str, Any]:
     prompt = [1, *random_tokens(chance, chance.randint(4, 12), end=False)]
     chosen, rejected, other = (random_tokens(chance, chance.randint(3, 14)) for _ in range(3))
     explored = (chosen, rejected, other)[row % 3]
+    more = random.Random(row)  # apart, so that the rest stays what it was
+    answers = {
+        "Current:0": explored,
+        "Current:1": random_tokens(more, more.randint(3, 9)),
+        "Reference:0": random_tokens(more, more.randint(3, 9)),
+    }
     return {
         "row": row,
         "prompt_ids": prompt,
@@ -62,7 +68,10 @@ def pair_record(row: int, chance: random.Random) -> dict[str, Any]:
         "explored_source": "Current:0",
         "chosen_score": 1.0,
         "rejected_score": 0.0,
-        "candidates": [],
+        "candidates": [
+            {"source": source, "ids": ids, "text": "", "finish_reason": "stop", "score": 0.0}
+            for source, ids in answers.items()
+        ],
     }
 
 

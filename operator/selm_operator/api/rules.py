@@ -14,6 +14,7 @@ from selm_operator.api.mutability import change_rules
 from selm_operator.api.phases import Scorer
 from selm_operator.api.pods import EnvVar, EnvVarSource, Volume
 from selm_operator.api.rule import BaseRule, ChangeRule, Rule, Run
+from selm_operator.api.rules_training import TRAINING_RULES
 from selm_operator.api.spec import ScheduleEntry, SELMRunSpec
 
 NAME_PATTERN = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
@@ -296,7 +297,7 @@ _ITEM_RULES: tuple[BaseRule[Any], ...] = (
     ),
 )
 
-RULES: tuple[BaseRule[Any], ...] = (*_RUN_RULES, *_SPEC_RULES, *_ITEM_RULES, *change_rules())
+RULES: tuple[BaseRule[Any], ...] = (*_RUN_RULES, *_SPEC_RULES, *TRAINING_RULES, *_ITEM_RULES, *change_rules())
 
 
 def rules_on(model: type[ApiModel]) -> tuple[BaseRule[Any], ...]:

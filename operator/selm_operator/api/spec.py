@@ -23,6 +23,7 @@ from selm_operator.api.base import (
     Default,
     Int,
     ListMap,
+    Number,
     Revision,
     SourceUri,
     SpecModel,
@@ -86,6 +87,25 @@ class HeldOutSpec(SpecModel):
     limit: Annotated[Int, Field(ge=1, le=1_000_000, description="rows at most.")] = 500
 
 
+class RewardAugmentedSpec(SpecModel):
+    """How prompts ask for a score."""
+
+    goal: Annotated[
+        Number,
+        Field(
+            ge=-1_000_000,
+            le=1_000_000,
+            description="the score that generation and evaluation ask for: the top of the scorers' scale.",
+        ),
+    ]
+    chosen_score_column: Annotated[
+        Column, Field(description="the data's column of the chosen response's score, for the data's own pairs.")
+    ] = "score_chosen"
+    rejected_score_column: Annotated[
+        Column, Field(description="the data's column of the rejected response's score, for the data's own pairs.")
+    ] = "score_rejected"
+
+
 class DataSpec(SpecModel):
     """Prompts and their preference pairs."""
 
@@ -116,6 +136,20 @@ class DataSpec(SpecModel):
         HeldOutSpec | None,
         Field(description="the rows for evaluation, never trained on."),
         Default("the last 500 rows of the split, at most a tenth"),
+        Change.IMMUTABLE,
+    ] = None
+    transform: Annotated[
+        Literal["None", "RewardAugmented"],
+        Field(
+            description="what is made of the pairs: RewardAugmented makes two of each, one that asks for the chosen "
+            "response's score and one, reversed, that asks for the rejected response's."
+        ),
+        Change.IMMUTABLE,
+    ] = "None"
+    reward_augmented: Annotated[
+        RewardAugmentedSpec | None,
+        Field(description="how prompts ask for a score, only with transform RewardAugmented."),
+        Default("none"),
         Change.IMMUTABLE,
     ] = None
 

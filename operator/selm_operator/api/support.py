@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from selm_operator.api.spec import SELMRunSpec
 
-OBJECTIVES = ("SELM", "DPO")
 PAIRING_RULES = ("BestWorst",)
 
 
@@ -22,13 +21,18 @@ class NotYetSupported(NamedTuple):
     why: str
 
 
-def _objective(spec: SELMRunSpec) -> str | None:
-    kind = spec.training.objective.type
-    return None if kind in OBJECTIVES else f"{kind} is not built yet; {' and '.join(OBJECTIVES)} are"
+def _offload(spec: SELMRunSpec) -> str | None:
+    offload = spec.training.offload
+    return None if (offload.optimizer, offload.parameters) == ("None", "None") else "offload is not built yet; None is"
 
 
-def _explored(spec: SELMRunSpec) -> str | None:
-    return "Mean is not built yet; First is" if spec.training.objective.explored == "Mean" else None
+def _lora(spec: SELMRunSpec) -> str | None:
+    return None if spec.training.lora is None else "LoRA is not built yet; leave it out to train all weights"
+
+
+def _report_to(spec: SELMRunSpec) -> str | None:
+    found = spec.training.report_to
+    return None if found is None else "reporting to trackers is not built yet; metrics are in the artifacts"
 
 
 def _pairing(spec: SELMRunSpec) -> str | None:
@@ -41,8 +45,9 @@ def _policies(spec: SELMRunSpec) -> str | None:
 
 
 _TABLE: tuple[tuple[str, str, Callable[[SELMRunSpec], str | None]], ...] = (
-    ("spec.training.objective.type", f"objectives other than {' and '.join(OBJECTIVES)}", _objective),
-    ("spec.training.objective.explored", "`explored: Mean`", _explored),
+    ("spec.training.offload", "`training.offload`", _offload),
+    ("spec.training.lora", "`training.lora`", _lora),
+    ("spec.training.reportTo", "`training.reportTo`", _report_to),
     ("spec.scoring.pairing.rule", f"pairing rules other than {' and '.join(PAIRING_RULES)}", _pairing),
     ("spec.generation.policies", "the policy `Reference`", _policies),
 )

@@ -6,48 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selm_operator.api.base import Change, Default, Int, Number, SpecModel
-from selm_operator.api.phases import Alpha, Beta, LearningRate, Tokens
+from selm_operator.api.base import Change, Default, Int, ListSet, Number, SpecModel, Text
+from selm_operator.api.objective import ObjectiveSpec
+from selm_operator.api.phases import LearningRate, Tokens
 from selm_operator.api.pods import Resources
-
-
-class ObjectiveSpec(SpecModel):
-    """The loss."""
-
-    type: Annotated[
-        Literal[
-            "SELM",
-            "DPO",
-            "XPO",
-            "VPO",
-            "SEPOPO",
-            "IPO",
-            "Hinge",
-            "SimPO",
-            "RobustDPO",
-            "ConservativeDPO",
-            "AlphaDPO",
-            "NSDPO",
-            "RPO",
-            "GEB",
-        ],
-        Field(description="the loss that is minimised."),
-        Change.IMMUTABLE,
-    ] = "SELM"
-    alpha: Annotated[
-        Alpha, Field(description="the weight of the exploring term; 0 switches it off."), Change.IMMUTABLE
-    ] = 0.001
-    beta: Annotated[Beta, Field(description="the strength of the anchor to the reference."), Change.IMMUTABLE] = 0.01
-    optimism_weighting: Annotated[
-        Literal["AlphaBeta", "Alpha"],
-        Field(description="the factor of the exploring term: alpha times beta (equation 4.2) or alpha (Algorithm 1)."),
-        Change.IMMUTABLE,
-    ] = "AlphaBeta"
-    explored: Annotated[
-        Literal["First", "Mean"],
-        Field(description="the response that the exploring term takes where there are several."),
-        Change.IMMUTABLE,
-    ] = "First"
+from selm_operator.api.tracking import ReportToSpec
 
 
 class OptimizerSpec(SpecModel):
@@ -68,6 +31,51 @@ class CheckpointSpec(SpecModel):
 
     interval_seconds: Annotated[Int, Field(ge=1, le=604_800, description="seconds between checkpoints.")] = 600
     keep: Annotated[Int, Field(ge=1, le=100, description="checkpoints that are kept.")] = 2
+
+
+class GuardSpec(SpecModel):
+    """When training is stopped because it has gone astray."""
+
+    max_log_ratio: Annotated[
+        Number | None,
+        Field(
+            gt=0,
+            le=1_000_000,
+            description="the nats by which the explored responses' log-probability may fall below the reference's, in the "
+            "mean of an optimizer step.",
+        ),
+        Default("no limit"),
+    ] = None
+
+
+class LoraSpec(SpecModel):
+    """Low-rank adapters instead of all weights."""
+
+    rank: Annotated[Int, Field(ge=1, le=4096, description="the rank of the adapters.")] = 16
+    alpha: Annotated[Number, Field(gt=0, le=65_536, description="the adapters' scale: alpha / rank.")] = 32.0
+    dropout: Annotated[Number, Field(ge=0, lt=1, description="the dropout before the adapters.")] = 0.0
+    target_modules: Annotated[
+        tuple[Annotated[Text, Field(min_length=1, max_length=128)], ...],
+        Field(max_length=64, description="names of the modules that get one; empty: all linear ones but the head."),
+        ListSet(),
+    ] = ()
+    quantization: Annotated[
+        Literal["None", "NF4"], Field(description="the number format of the frozen weights; NF4 is QLoRA.")
+    ] = "None"
+    export: Annotated[
+        Literal["Merged", "Adapter"], Field(description="whether the model is written whole or as an adapter.")
+    ] = "Merged"
+
+
+class OffloadSpec(SpecModel):
+    """What of the training state lies in the host's memory."""
+
+    optimizer: Annotated[Literal["None", "CPU"], Field(description="where the optimizer's state lies and steps.")] = (
+        "None"
+    )
+    parameters: Annotated[
+        Literal["None", "CPU"], Field(description="where parameters lie between uses; CPU needs zeroStage 3.")
+    ] = "None"
 
 
 class TrainingSpec(SpecModel):
@@ -113,6 +121,29 @@ class TrainingSpec(SpecModel):
         Change.IMMUTABLE,
     ] = "KeepEnd"
     epochs: Annotated[Int, Field(ge=1, le=100, description="passes over the iteration's pairs."), Change.IMMUTABLE] = 1
+    offline_share: Annotated[
+        Number,
+        Field(ge=0, lt=1, description="the share of each batch that comes from the data's own pairs (HPO)."),
+        Change.IMMUTABLE,
+    ] = 0.0
+    lora: Annotated[
+        LoraSpec | None,
+        Field(description="low-rank adapters instead of all weights."),
+        Default("none: all weights"),
+        Change.IMMUTABLE,
+    ] = None
+    guard: Annotated[
+        GuardSpec, Field(description="when training is stopped because it has gone astray."), Change.SUSPENDED
+    ] = GuardSpec()
+    offload: Annotated[
+        OffloadSpec, Field(description="what of the training state lies in the host's memory."), Change.SUSPENDED
+    ] = OffloadSpec()
+    report_to: Annotated[
+        ReportToSpec | None,
+        Field(description="experiment trackers that metrics are sent to, beside the artifacts."),
+        Default("none"),
+        Change.SUSPENDED,
+    ] = None
     nodes: Annotated[Int, Field(ge=1, le=1024, description="pods of the training Job."), Change.SUSPENDED] = 1
     ranks_per_node: Annotated[
         Int | None,

@@ -307,11 +307,12 @@ class PhaseFolder:
         return sorted(int(name[0]) for name in names if len(name) == 2 and name[1] == POINTER and name[0].isdigit())
 
 
-def portion_of(config: PhaseConfig) -> int:
-    """The portion (from 1) whose rows the iteration takes: (t - 1) mod portions."""
-    return (config.iteration - 1) % config.data.portions + 1
+def portion_of(config: PhaseConfig, iteration: int | None = None) -> int:
+    """The portion (from 1) whose rows an iteration takes, the config's if none is named: (t - 1) mod portions."""
+    t = config.iteration if iteration is None else iteration
+    return (t - 1) % config.data.portions + 1
 
 
-def portion_name(config: PhaseConfig) -> str:
-    """The logical name, in Preparation's manifest, of the iteration's rows."""
-    return f"rows/portion-{portion_of(config):04d}.parquet"
+def portion_name(config: PhaseConfig, iteration: int | None = None) -> str:
+    """The logical name, in Preparation's manifest, of an iteration's rows."""
+    return f"rows/portion-{portion_of(config, iteration):04d}.parquet"

@@ -43,10 +43,10 @@ def portion_ranges(rows: int, portions: int) -> list[range]:
     return [range(start, end) for start, end in pairwise(bounds)]
 
 
-def portion_rows(folder: PhaseFolder) -> list[dict[str, Any]]:
-    """The iteration's rows, as PROMPTS says (`columns` as a list of pairs)."""
+def portion_rows(folder: PhaseFolder, iteration: int | None = None) -> list[dict[str, Any]]:
+    """An iteration's rows (the config's if none is named), as PROMPTS says (`columns` as a list of pairs)."""
     rows: list[dict[str, Any]] = folder.read_table(
-        folder.manifest(Phase.PREPARATION, 0), portion_name(folder.config)
+        folder.manifest(Phase.PREPARATION, 0), portion_name(folder.config, iteration)
     ).to_pylist()
     return rows
 

@@ -85,4 +85,4 @@ def _as_pair(passage: Passage) -> Pair:
     if not 1 <= len(passage.responses) <= 3:
         raise ValueError(f"row {passage.row}: {len(passage.responses)} responses; one to three are allowed")
     first, second, third = (*passage.responses, *[passage.responses[-1]] * 2)[:3]
-    return Pair(passage.row, passage.prompt, chosen=first, rejected=second, explored=third)
+    return Pair(passage.row, passage.prompt, chosen=first, rejected=second, explored=(third,))

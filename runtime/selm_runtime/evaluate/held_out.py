@@ -22,7 +22,7 @@ def generate_held_out(
     ctx: PhaseContext, model: Path, tokenizer: Tokenizer, rows: Sequence[Mapping[str, Any]]
 ) -> pa.Table:
     """A RESPONSES table in the rows' order: one engine call, so that the same policy always gives the same table."""
-    plan = plan_held_out(encode_rows(tokenizer, rows, ctx.config.training), ctx.config.seed, HELD_OUT)
+    plan = plan_held_out(encode_rows(tokenizer, rows, ctx.config), ctx.config.seed, HELD_OUT)
     engine = start_engine(ctx, model, tokenizer.eos_token_id)
     try:
         (done,) = generate_chunks(engine, [plan], ctx.reporter, ctx.stop, reproducible=True)

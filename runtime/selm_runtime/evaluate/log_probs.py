@@ -16,6 +16,7 @@ from selm_runtime.evaluate.forward import LogProbSums, Passage, first_sums, log_
 from selm_runtime.evaluate.measures import HeldOutLogProbs, mean_log_ratio
 from selm_runtime.phase import PhaseContext
 from selm_runtime.train.job import REFERENCE_FILE
+from selm_runtime.train.objectives import explored_policy
 
 EXPLORED_ROWS = 512
 """Of an iteration's pairs the explored log-ratio takes the first so many: a mean, not a second pass over all data."""
@@ -86,15 +87,16 @@ def _reference_iteration(ctx: PhaseContext) -> int:
 def _kept_reference(ctx: PhaseContext) -> dict[int, float]:
     """The reference's log-probs of the explored responses, where this iteration's Training kept them; else empty.
 
-    They spare loading the reference, which retention may have removed after an attempt that died here.
+    They spare loading the reference, which retention may have removed after an attempt that died here. An objective
+    that explores the reference's own responses kept those of others than are measured here.
     """
-    if not ctx.config.iteration:
+    if not ctx.config.iteration or explored_policy(ctx.config) != "Current":
         return {}
     training = ctx.folder.manifest(Phase.TRAINING, ctx.config.iteration)
     if not training.under(REFERENCE_FILE):
         return {}
     kept = ctx.folder.read_table(training, REFERENCE_FILE).to_pylist()
-    return {row["row"]: row["explored"] for row in kept if row["explored"] is not None}
+    return {row["row"]: row["explored"][0] for row in kept if row["explored"]}
 
 
 def _held_out_passage(

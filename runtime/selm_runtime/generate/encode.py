@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selm_runtime.contract import TrainingConfig
+from selm_runtime.contract import PhaseConfig
+from selm_runtime.data.goals import asked_prompt
 from selm_runtime.data.tokens import Tokenizer, encode_prompt, truncate_prompt
 from selm_runtime.generate.requests import Prompt
 from selm_runtime.generate.responses import ChunkResponses
 
 
-def encode_rows(tokenizer: Tokenizer, rows: Sequence[Mapping[str, Any]], training: TrainingConfig) -> list[Prompt]:
+def encode_rows(tokenizer: Tokenizer, rows: Sequence[Mapping[str, Any]], config: PhaseConfig) -> list[Prompt]:
     """Rows of a PROMPTS table as prompts, cut as Training cuts them: the policy is asked what it is trained on."""
-    return [
-        Prompt(row["row"], tuple(truncate_prompt(encode_prompt(tokenizer, row["prompt"]), training))) for row in rows
-    ]
+
+    def ids(row: Mapping[str, Any]) -> list[int]:
+        return truncate_prompt(encode_prompt(tokenizer, asked_prompt(config.data, row["prompt"])), config.training)
+
+    return [Prompt(row["row"], tuple(ids(row))) for row in rows]
 
 
 def decode(tokenizer: Tokenizer, responses: ChunkResponses) -> list[str]:

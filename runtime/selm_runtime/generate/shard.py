@@ -45,7 +45,7 @@ def _generate(ctx: PhaseContext, rows: Mapping[int, Sequence[Mapping[str, Any]]]
     started = time.monotonic()
     model = policy_model(ctx)
     tokenizer = load_tokenizer(model, trust_remote_code=config.model.trust_remote_code)
-    plans = [plan_chunk(chunk, encode_rows(tokenizer, its, config.training), config) for chunk, its in rows.items()]
+    plans = [plan_chunk(chunk, encode_rows(tokenizer, its, config), config) for chunk, its in rows.items()]
     ctx.reporter.event("stage", name="model", seconds=round(time.monotonic() - started, 3))
     engine = start_engine(ctx, model, tokenizer.eos_token_id)
     try:

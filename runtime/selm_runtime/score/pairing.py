@@ -20,7 +20,7 @@ from enum import StrEnum
 OFFLINE_CHOSEN = "offline:chosen"
 OFFLINE_REJECTED = "offline:rejected"
 EXPLORED_SOURCE = "Current:0"
-"""`explored: First`: the response that the optimism term acts on is the current policy's first sample."""
+"""The current policy's first sample: what the exploring term acts on unless the objective says otherwise."""
 
 
 @dataclass(frozen=True)

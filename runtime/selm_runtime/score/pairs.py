@@ -61,7 +61,7 @@ def pairs_table(paired: Sequence[ScoredPrompt]) -> pa.Table:
         columns["rejected_score"].append(rejected.score)
         columns["candidates"].append(
             [
-                {name: getattr(c, name) for name in ("source", "text", "finish_reason", "score")}
+                {name: getattr(c, name) for name in ("source", "ids", "text", "finish_reason", "score")}
                 for c in scored.candidates
             ]
         )

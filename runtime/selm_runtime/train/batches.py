@@ -7,8 +7,11 @@ number of ranks, sees the same pairs in the same steps.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
+
+from selm_runtime.contract import TrainingConfig
 
 Plan = list[list[list[int]]]
 """Of one optimizer step: [rank][micro-batch][row]."""
@@ -48,19 +51,45 @@ def epoch_order(rows: Sequence[int], *, seed: int, iteration: int, epoch: int) -
     return sorted(rows, key=key)
 
 
-def schedule(rows: Sequence[int], *, batch_size: int, epochs: int, seed: int, iteration: int) -> Schedule:
+def own_in_batch(training: TrainingConfig) -> int:
+    """Pairs of each batch that are the data's own: `offlineShare`, rounded, at least one of either kind."""
+    if not training.offline_share or training.pairs == "Offline":
+        return 0
+    return min(training.batch_size - 1, max(1, round(training.offline_share * training.batch_size)))
+
+
+def schedule(
+    rows: Sequence[int],
+    *,
+    batch_size: int,
+    epochs: int,
+    seed: int,
+    iteration: int,
+    own: Sequence[int] = (),
+    own_in_batch: int = 0,
+) -> Schedule:
     """Cut each epoch's order into optimizer steps of `batch_size` pairs; a last partial batch is dropped and counted.
 
-    `rows` are distinct ids. With fewer rows than one batch there are no steps: the caller refuses that.
+    `rows` are distinct ids. With fewer rows than one batch takes there are no steps: the caller refuses that.
+    `own_in_batch` pairs of each batch come from `own`, in an order of its own that begins again when it is through;
+    an epoch is a pass over `rows`.
     """
-    if len(set(rows)) != len(rows):
+    if len({*rows, *own}) != len(rows) + len(own):
         raise ValueError("row ids must be distinct")
     steps: list[tuple[int, ...]] = []
-    whole = len(rows) // batch_size
+    each = batch_size - own_in_batch
+    whole = len(rows) // each
+    mixed_in = _in_passes(own, seed, iteration)
     for epoch in range(epochs):
         order = epoch_order(rows, seed=seed, iteration=iteration, epoch=epoch)
-        steps += [tuple(order[i * batch_size : (i + 1) * batch_size]) for i in range(whole)]
-    return Schedule(tuple(steps), dropped=epochs * (len(rows) - whole * batch_size))
+        steps += [(*order[i * each : (i + 1) * each], *islice(mixed_in, own_in_batch)) for i in range(whole)]
+    return Schedule(tuple(steps), dropped=epochs * (len(rows) - whole * each))
+
+
+def _in_passes(rows: Sequence[int], seed: int, iteration: int) -> Iterator[int]:
+    """The rows without end, each pass in another order; nothing where there are none."""
+    for number in count() if rows else ():
+        yield from epoch_order(rows, seed=seed, iteration=iteration, epoch=number)
 
 
 def split_ranks(rows: Sequence[int], tokens: Mapping[int, int], ranks: int) -> list[list[int]]:
@@ -88,8 +117,8 @@ def micro_batches(shares: Sequence[Sequence[int]], tokens: Mapping[int, int], ma
     Returns [rank][micro-batch][row]. A row longer than `max_tokens` makes a micro-batch of its own. A rank that could
     do with fewer takes as many as the one that needs most, evenly filled; none is ever empty.
     """
-    count = max((len(_fill(share, tokens, max_tokens)) for share in shares), default=0)
-    return [_spread(share, tokens, max_tokens, count) for share in shares]
+    most = max((len(_fill(share, tokens, max_tokens)) for share in shares), default=0)
+    return [_spread(share, tokens, max_tokens, most) for share in shares]
 
 
 def _fill(share: Sequence[int], tokens: Mapping[int, int], max_tokens: int) -> list[list[int]]:

@@ -19,8 +19,9 @@ from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.artifacts.upload import files_below, time_scale
 from selm_runtime.contract import ENV_COMPLETION_INDEX, ENV_PHASE_CONFIG, ExitCode, Phase, PhaseConfig
 from selm_runtime.errors import InvalidInput, PeerLost, PhaseFailure, TemporaryFailure
-from selm_runtime.train.data import bring_pairs
+from selm_runtime.train.data import PairCounts, bring_pairs
 from selm_runtime.train.job import ENV_JOB, Outcome, TrainJob
+from selm_runtime.train.objectives import needs_of
 
 if TYPE_CHECKING:
     from selm_runtime.phase import PhaseContext
@@ -40,32 +41,33 @@ def run(ctx: PhaseContext) -> None:
     job_file = ctx.scratch / "job.json"
     with _agent(ctx, job_file) as agent:  # imports its libraries while the inputs are fetched
         with _stage(ctx, "inputs"):
-            job, truncated = prepare(ctx)
+            job, found = prepare(ctx)
             await_name(ctx, job)
         _write_whole(job_file, job.model_dump_json())
         outcomes = run_ranks(ctx, job, agent)
     if ctx.index == 0:
         with _stage(ctx, "commit"):
-            commit(ctx, job, outcomes[0], truncated)
+            commit(ctx, job, outcomes[0], found)
 
 
-def commit(ctx: PhaseContext, job: TrainJob, outcome: Outcome, truncated: int) -> Manifest:
+def commit(ctx: PhaseContext, job: TrainJob, outcome: Outcome, found: PairCounts) -> Manifest:
     """Commit the exported model, the tables beside it, and what rank 0 said of the training."""
     manifest = ctx.folder.commit(
         {**files_below(job.model, "model/"), **files_below(job.tables)},
         rows=outcome.facts["pairs"],
         metrics=outcome.metrics,
-        facts={**outcome.facts, "truncatedPairs": truncated},
+        facts={**outcome.facts, "truncatedPairs": found.truncated, "invertedPairs": found.inverted},
     )
     ctx.reporter.committed(metrics={**manifest.metrics, **outcome.rates})
     return manifest
 
 
-def prepare(ctx: PhaseContext) -> tuple[TrainJob, int]:
-    """Fetch models and pairs; returns the ranks' job and the number of truncated pairs."""
+def prepare(ctx: PhaseContext) -> tuple[TrainJob, PairCounts]:
+    """Fetch models and pairs; returns the ranks' job and what was counted of the pairs."""
     config = ctx.config
     policy = _model_of(ctx, config.iteration - 1)
-    reference = policy if config.training.reference == "Previous" else _model_of(ctx, 0)
+    fixed = config.training.reference == "Initial" and needs_of(config).reference
+    reference = _model_of(ctx, 0) if fixed else policy
     # Equal weights are one model, whatever the setting is called: no second forward pass, and the anchor holds.
     same = policy.content_under("model/") == reference.content_under("model/")
     policy_folder = ctx.cache.model(policy)
@@ -85,7 +87,7 @@ def prepare(ctx: PhaseContext) -> tuple[TrainJob, int]:
         master_port=port,
         peers_seconds=max(1, round(PEERS_SECONDS * time_scale())),
     )
-    return job, found.truncated
+    return job, found
 
 
 def rendezvous_of(config: PhaseConfig) -> tuple[str, int]:

@@ -7,23 +7,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from selm_runtime import faults
 from selm_runtime.artifacts.commit import PhaseFolder
-from selm_runtime.contract import ObjectiveConfig, PhaseConfig
+from selm_runtime.contract import PhaseConfig
 from selm_runtime.errors import TemporaryFailure
 from selm_runtime.reporting import Reporter
-from selm_runtime.train import anchor, batches, metrics, model, reference
+from selm_runtime.train import anchor, batches, guard, metrics, model, reference, running
 from selm_runtime.train.checkpoint import Checkpointer, Progress
 from selm_runtime.train.engine import Engine, dtype_of
 from selm_runtime.train.export import export
 from selm_runtime.train.job import METRICS_FILE, REFERENCE_FILE, Outcome, Stop, TrainJob
 from selm_runtime.train.lr import learning_rate
 from selm_runtime.train.monitor import Monitor
-from selm_runtime.train.objectives import OBJECTIVES
-from selm_runtime.train.packing import pack
-from selm_runtime.train.pairs import Pair, PairTable
+from selm_runtime.train.objectives import Record, Running, Sums, in_force, needs_of, objective_of
+from selm_runtime.train.packing import PackedBatch, pack
+from selm_runtime.train.pairs import Pair, PairTable, is_own
 from selm_runtime.train.ranks import PATIENT, PROMPT, Ranks
 from selm_runtime.train.reference import ReferenceTable
 from selm_runtime.train.throughput import Lengths, Shape
@@ -49,9 +50,12 @@ def train(here: Surroundings) -> Outcome:
     checkpoint committed.
     """
     config, ranks, training = here.config, here.ranks, here.config.training
-    pairs = PairTable(here.job.pairs, explored=_explores(config))
+    needs = needs_of(config)
+    pairs = PairTable(here.job.pairs, explored=needs.explored)
     schedule = batches.schedule(
-        sorted(pairs),
+        sorted(row for row in pairs if not is_own(row)),
+        own=sorted(filter(is_own, pairs)),
+        own_in_batch=batches.own_in_batch(training),
         batch_size=training.batch_size,
         epochs=training.epochs,
         seed=config.seed,
@@ -68,7 +72,7 @@ def train(here: Surroundings) -> Outcome:
         restored = checkpointer.restore(here.stop)
 
     table: ReferenceTable | None = None
-    if restored is None and here.job.reference is not None:
+    if restored is None and needs.reference and here.job.reference is not None:
         table = _reference_of_another_model(here, pairs, schedule.rows)
     with _stage(here, "load"):
         policy = model.load(
@@ -89,7 +93,9 @@ def train(here: Surroundings) -> Outcome:
     model.check_packing(engine.module, ranks.device)
 
     if restored is None:
-        table = table or _reference(here, engine.module, pairs, schedule.rows)
+        if table is None:
+            rows = schedule.rows if needs.reference else []
+            table = _reference(here, engine.module, pairs, rows) if rows else reference.ReferenceTable({})
         checkpointer.commit_reference(table)
         progress = Progress(0, table, [])
     else:
@@ -101,10 +107,11 @@ def train(here: Surroundings) -> Outcome:
     monitor = _monitor(here, shape, progress, len(plans))
     first = progress.step
     for step in range(first, len(plans)):
-        step_metrics = _optimizer_step(here, engine, step, plans[step], pairs, progress.reference, len(plans))
+        step_metrics = _optimizer_step(here, engine, plans[step], pairs, progress, len(plans))
         step_metrics |= metrics.estimates(step_metrics)
-        progress = Progress(step + 1, progress.reference, [*progress.history, step_metrics])
         metrics.require_finite(step, step_metrics)
+        step_metrics |= _watched(here, step, step_metrics)
+        progress = Progress(step + 1, progress.reference, [*progress.history, step_metrics])
         if step == first:
             ranks.expect(PROMPT)
         faults.reach("step-done", step + 1)
@@ -145,25 +152,39 @@ def train(here: Surroundings) -> Outcome:
 def _optimizer_step(
     here: Surroundings,
     engine: Engine,
-    step: int,
     plan: batches.Plan,
     pairs: Mapping[int, Pair],
-    table: ReferenceTable,
+    progress: Progress,
     steps: int,
 ) -> dict[str, float]:
     """One update from `batchSize` pairs over all ranks; returns the step's metrics, equal on all of them."""
-    training, ranks = here.config.training, here.ranks
-    objective = OBJECTIVES[training.objective.type]
-    explored, settings = _explores(here.config), _objective_in_force(here.config)
-    same_weights = here.job.reference is None
+    training, ranks, step = here.config.training, here.ranks, progress.step
+    objective, settings, needs = objective_of(here.config), in_force(here.config), needs_of(here.config)
+    same_weights = here.job.reference is None and needs.reference
     mean = metrics.StepMean()
+
+    def packed(micro: Sequence[int]) -> PackedBatch:
+        return pack([pairs[row] for row in micro], explored=needs.explored).to(ranks.device)
+
+    def record_of(batch: PackedBatch, policy: Sums, figures: Running | None = None) -> Record:
+        constants = progress.reference.of(batch.rows, ranks.device) if needs.reference else None
+        return batch.record(objective, policy, constants, figures)
+
+    observed = None
+    if objective.observes is not None:
+        with torch.no_grad():  # the figures are of the whole step, so they come before its first loss
+            values = [
+                objective.observes(record_of(batch, batch.sums(engine.module(batch))))
+                for batch in map(packed, plan[ranks.rank])
+            ]
+        observed = running.observe(torch.cat(values), progress.history, ranks)
     for micro in plan[ranks.rank]:
-        batch = pack([pairs[row] for row in micro], explored=explored).to(ranks.device)
+        batch = packed(micro)
         policy_sums = batch.sums(engine(batch))
-        reference_sums = table.of(batch.rows, ranks.device)
-        if step == 0 and same_weights:
-            anchor.check(policy_sums, reference_sums, batch, settings, training.precision)
-        evaluated = objective.evaluate(policy_sums, reference_sums, settings)
+        record = record_of(batch, policy_sums, observed.figures if observed else None)
+        if step == 0 and same_weights and record.reference is not None:
+            anchor.check(policy_sums, record.reference, batch, training.precision)
+        evaluated = objective.evaluate(record, settings)
         # DeepSpeed averages gradients over ranks: the step's gradient is that of the mean over all its pairs.
         engine.backward(evaluated.losses.sum() * (ranks.size / training.batch_size))
         mean.add(evaluated.metrics)
@@ -175,7 +196,23 @@ def _optimizer_step(
         scheduler=training.lr_scheduler,
     )
     norm = engine.step(rate)
-    return {**mean.over(training.batch_size, ranks), "gradNorm": norm, "learningRate": rate}
+    seen = observed.metrics if observed else {}
+    return {**mean.over(ranks), **seen, "gradNorm": norm, "learningRate": rate}
+
+
+def _watched(here: Surroundings, step: int, step_metrics: Mapping[str, float]) -> dict[str, float]:
+    """The guard's word on a step, for its metrics and for whoever follows the log."""
+    limits = here.config.training.guard
+    found = guard.watch(step, step_metrics, limits)
+    if guard.is_worth_telling(step_metrics, limits) and here.ranks.is_first:
+        here.reporter.event(
+            "warning",
+            reason="ExploredLogRatio",
+            step=step,
+            explored_log_ratio=step_metrics[metrics.EXPLORED],
+            max_log_ratio=limits.max_log_ratio,
+        )
+    return found
 
 
 def _reference(here: Surroundings, module: nn.Module, pairs: Mapping[int, Pair], rows: Sequence[int]) -> ReferenceTable:
@@ -191,7 +228,7 @@ def _reference(here: Surroundings, module: nn.Module, pairs: Mapping[int, Pair],
             module,
             pairs,
             rows,
-            explored=_explores(here.config),
+            explored=needs_of(here.config).explored,
             max_tokens=here.config.training.max_tokens_per_micro_batch,
             ranks=here.ranks,
             between=between,
@@ -211,17 +248,6 @@ def _reference_of_another_model(here: Surroundings, pairs: Mapping[int, Pair], r
     module = initial.to(here.ranks.device).eval()
     model.check_packing(module, here.ranks.device)
     return _reference(here, module, pairs, rows)
-
-
-def _objective_in_force(config: PhaseConfig) -> ObjectiveConfig:
-    """With the data's own pairs nothing was explored: the exploring term is off, whatever alpha says."""
-    objective = config.training.objective
-    return objective if config.training.pairs == "Online" else objective.model_copy(update={"alpha": 0.0})
-
-
-def _explores(config: PhaseConfig) -> bool:
-    objective = _objective_in_force(config)
-    return OBJECTIVES[objective.type].needs_explored(objective)
 
 
 def _heed_stop(here: Surroundings, while_: str) -> None:

@@ -14,6 +14,9 @@ from torch import Tensor
 from selm_runtime.errors import InvalidInput
 from selm_runtime.train.ranks import Ranks
 
+EXPLORED = "exploredLogRatio"
+"""Mean log pi - log pi_ref of a step's explored responses, in nats."""
+
 REPORTED = (
     "loss",
     "preferenceLoss",
@@ -21,7 +24,7 @@ REPORTED = (
     "rewardAccuracy",
     "rewardChosen",
     "rewardRejected",
-    "exploredLogRatio",
+    EXPLORED,
     "gradNorm",
 )
 """Of a step's metrics, those whose mean over the phase goes into its manifest, where the objective has them."""
@@ -31,22 +34,30 @@ LAST = ("loss", "rewardChosen")
 
 
 class StepMean:
-    """Sums per-pair metrics over micro-batches, on the device, and over ranks: one transfer a step."""
+    """Means of metrics over a step: sums and counts over micro-batches, on the device, and over ranks: one transfer."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
         self._sums: Tensor | None = None
 
     def add(self, metrics: Mapping[str, Tensor]) -> None:
-        """Per-pair values [pairs] of one micro-batch; the names are the same in each."""
+        """One micro-batch's values, one for each pair (or response) that a metric speaks of; the same names in each."""
         self._names = sorted(metrics)
         sums = torch.stack([metrics[name].double().sum() for name in self._names])
-        self._sums = sums if self._sums is None else self._sums + sums
+        counts = torch.tensor([metrics[name].numel() for name in self._names], dtype=torch.float64)
+        added = torch.stack([sums, counts.to(sums.device)])
+        self._sums = added if self._sums is None else self._sums + added
 
-    def over(self, pairs: int, ranks: Ranks) -> dict[str, float]:
-        """The means over all ranks' pairs of the step; every rank calls it and gets the same."""
-        totals = ranks.total([] if self._sums is None else self._sums.tolist())
-        return {name: total / pairs for name, total in zip(self._names, totals, strict=True)}
+    def over(self, ranks: Ranks) -> dict[str, float]:
+        """The means over all ranks' values of the step; every rank calls it and gets the same.
+
+        A metric that spoke of nothing in this step (no pair with an explored response) is left out.
+        """
+        sums, counts = [[], []] if self._sums is None else self._sums.tolist()
+        totals = ranks.total([*sums, *counts])
+        half = len(self._names)
+        means = zip(self._names, totals[:half], totals[half:], strict=True)
+        return {name: total / count for name, total, count in means if count}
 
 
 def require_finite(step: int, metrics: Mapping[str, float]) -> None:
@@ -84,7 +95,10 @@ def write_history(history: Sequence[Mapping[str, float]], path: Path) -> None:
 
 
 def summary(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The phase's metrics: means over its steps, and some of the last step's."""
-    means = {name: math.fsum(step[name] for step in history) / len(history) for name in REPORTED if name in history[0]}
+    """The phase's metrics: means over the steps that have them, the lowest explored log-ratio, some of the last step's."""
+    found = {name: [step[name] for step in history if name in step] for name in REPORTED}
+    means = {name: math.fsum(values) / len(values) for name, values in found.items() if values}
+    explored = [step[EXPLORED] for step in history if EXPLORED in step]
+    lowest = {"exploredLogRatioLowest": min(explored)} if explored else {}
     last = {f"{name}Last": history[-1][name] for name in LAST if name in history[-1]}
-    return {**means, **last}
+    return {**means, **lowest, **last}

@@ -4,12 +4,12 @@
     positions   0  1  2 |  3  4 |  3  4  5 |  0   1  | ...
 
 Every response continues its own prompt and sees neither the other responses nor other pairs (`attention.py`). The
-first token of each response is predicted by the prompt's last token, whose hidden state therefore serves up to three
-times. The output head runs on the positions that predict a response token and on no others.
+first token of each response is predicted by the prompt's last token, whose hidden state therefore serves once for each. The output head runs on the positions that predict a response token and on no others.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selm_runtime.train.objectives import Sums
+from selm_runtime.train.objectives import Objective, Record, Running, Sums
 from selm_runtime.train.pairs import Pair
 
 
@@ -48,7 +48,11 @@ class PackedBatch:
     lengths: Tensor  # [R] int64: response tokens
     chosen: Tensor  # [n] int64: index of the pair's response in [0, R)
     rejected: Tensor  # [n] int64
-    explored: Tensor | None  # [n] int64
+    explored: Tensor | None  # [m] int64, pair by pair
+    explored_of: Tensor | None  # [m] int64: index of the pair in [0, n); None where every pair has exactly one
+    scores: Tensor  # [2, n] float64: of chosen and rejected, NaN where there is none
+    age: Tensor  # [n] float32
+    online: Tensor  # [n] float32: 1 or 0
 
     @property
     def tokens(self) -> int:
@@ -60,6 +64,19 @@ class PackedBatch:
             chosen=log_probs[self.chosen],
             rejected=log_probs[self.rejected],
             explored=None if self.explored is None else log_probs[self.explored],
+        )
+
+    def record(self, objective: Objective, policy: Sums, reference: Sums | None, running: Running | None) -> Record:
+        """What the objective asked for, and no more."""
+        return Record(
+            policy=policy,
+            reference=reference,
+            explored_of=self.explored_of,
+            tokens=self.sums(self.lengths) if objective.needs_tokens else None,
+            scores=Sums(self.scores[0], self.scores[1]) if objective.needs_scores else None,
+            age=self.age if objective.needs_age else None,
+            online=self.online,
+            running=running,
         )
 
     def to(self, device: torch.device) -> PackedBatch:
@@ -83,7 +100,8 @@ def pack(pairs: Sequence[Pair], *, explored: bool) -> PackedBatch:
     lengths: list[int] = []
     segments: list[Segment] = []
     roles: dict[str, list[int]] = {"chosen": [], "rejected": [], "explored": []}
-    for pair in pairs if explored else [pair.without_explored() for pair in pairs]:
+    explored_of: list[int] = []
+    for place, pair in enumerate(pairs if explored else [pair.without_explored() for pair in pairs]):
         responses = pair.responses
         if not pair.prompt or not all(responses):
             raise ValueError(f"row {pair.row}: the prompt and every response need at least one token")
@@ -102,10 +120,10 @@ def pack(pairs: Sequence[Pair], *, explored: bool) -> PackedBatch:
             positions += range(len(pair.prompt), len(pair.prompt) + len(response))
         roles["chosen"].append(index_of[pair.chosen])
         roles["rejected"].append(index_of[pair.rejected])
-        if explored:
-            if pair.explored is None:
-                raise ValueError(f"row {pair.row}: the objective acts on the explored response, and there is none")
-            roles["explored"].append(index_of[pair.explored])
+        if explored and pair.online and not pair.explored:
+            raise ValueError(f"row {pair.row}: the objective acts on the explored response, and there is none")
+        roles["explored"] += [index_of[response] for response in pair.explored]
+        explored_of += [place] * len(pair.explored)
     return PackedBatch(
         rows=tuple(pair.row for pair in pairs),
         segments=tuple(segments),
@@ -117,5 +135,18 @@ def pack(pairs: Sequence[Pair], *, explored: bool) -> PackedBatch:
         lengths=torch.tensor(lengths),
         chosen=torch.tensor(roles["chosen"]),
         rejected=torch.tensor(roles["rejected"]),
-        explored=torch.tensor(roles["explored"]) if explored else None,
+        explored=torch.tensor(roles["explored"], dtype=torch.int64) if explored else None,
+        explored_of=torch.tensor(explored_of, dtype=torch.int64)
+        if explored and explored_of != list(range(len(pairs)))
+        else None,
+        scores=torch.tensor(
+            [[_number(pair.chosen_score) for pair in pairs], [_number(pair.rejected_score) for pair in pairs]],
+            dtype=torch.float64,
+        ),
+        age=torch.tensor([float(pair.age) for pair in pairs]),
+        online=torch.tensor([float(pair.online) for pair in pairs]),
     )
+
+
+def _number(score: float | None) -> float:
+    return math.nan if score is None else score

@@ -19,29 +19,70 @@ PAIR_TOKENS = pa.schema(
         pa.field("prompt", pa.list_(pa.int32()), False),
         pa.field("chosen", pa.list_(pa.int32()), False),
         pa.field("rejected", pa.list_(pa.int32()), False),
-        pa.field("explored", pa.list_(pa.int32())),  # null where the objective does not act on it
+        pa.field("explored", pa.list_(pa.list_(pa.int32())), False),  # empty where the objective does not act on them
+        pa.field("chosen_score", pa.float64()),  # null for the data's own pairs
+        pa.field("rejected_score", pa.float64()),
+        pa.field("age", pa.int32(), False),
+        pa.field("online", pa.bool_(), False),
     ]
 )
 """What a pod's entry hands to its ranks, truncated already. Never leaves the pod."""
 
+ROW_BITS = 40
+"""Rows of the data that ids have room for."""
+
+
+_OWN, _REVERSED, _MADE_IN = ROW_BITS, ROW_BITS + 1, ROW_BITS + 2
+
+
+def pair_id(row: int, *, made_in: int = 0, own: bool = False) -> int:
+    """An id that is unique among all pairs of a training, and stable: order, reference and anchor go by it.
+
+    `made_in`: the earlier iteration that made the pair, 0 for the one at work; `own`: the data's own pair beside the
+    iteration's. The plain pairs of an iteration have their row's number. Raises ValueError for a row that does not fit.
+    """
+    if not 0 <= row < 1 << ROW_BITS:
+        raise ValueError(f"row {row} does not fit into {ROW_BITS} bits")
+    return row | own << _OWN | made_in << _MADE_IN
+
+
+def reversed_id(identifier: int) -> int:
+    """The id of a pair's second, reversed copy."""
+    return identifier | 1 << _REVERSED
+
+
+def row_of(identifier: int) -> int:
+    """The data's row that a pair is about."""
+    return identifier & ((1 << ROW_BITS) - 1)
+
+
+def is_own(identifier: int) -> bool:
+    """Whether it is a pair of the data's own beside the iteration's (`offlineShare`)."""
+    return bool(identifier >> _OWN & 1)
+
 
 @dataclass(frozen=True)
 class Pair:
-    """One prompt with its chosen, rejected and (where the objective needs it) explored response, as token ids.
+    """One prompt with its chosen, rejected and (where the objective needs them) explored responses, as token ids.
 
-    `row` is the data's stable id. Responses end with EOS unless generation or truncation cut them.
+    `row` is the pair's stable id (`pair_id`). Responses end with EOS unless generation or truncation cut them. Of the
+    data's own pairs (`online` false) nothing was explored. `age`: iterations since the pair was made.
     """
 
     row: int
     prompt: Tokens
     chosen: Tokens
     rejected: Tokens
-    explored: Tokens | None = None
+    explored: tuple[Tokens, ...] = ()
+    chosen_score: float | None = None
+    rejected_score: float | None = None
+    age: int = 0
+    online: bool = True
 
     @property
     def responses(self) -> tuple[Tokens, ...]:
         """The distinct responses: a sequence that appears twice is run once."""
-        return tuple(dict.fromkeys(r for r in (self.chosen, self.rejected, self.explored) if r is not None))
+        return tuple(dict.fromkeys((self.chosen, self.rejected, *self.explored)))
 
     @property
     def tokens(self) -> int:
@@ -49,7 +90,7 @@ class Pair:
         return len(self.prompt) + sum(len(response) for response in self.responses)
 
     def without_explored(self) -> Pair:
-        return replace(self, explored=None)
+        return replace(self, explored=())
 
 
 def write_pairs(pairs: Iterable[Pair], path: Path) -> int:
@@ -67,7 +108,7 @@ def write_pairs(pairs: Iterable[Pair], path: Path) -> int:
 class PairTable(Mapping[int, Pair]):
     """The pairs of a file by row id, in its order. Held as a table, four bytes a token; a Pair is made when asked for.
 
-    Without the explored response where the objective has no use for it (`explored` false).
+    Without the explored responses where the objective has no use for them (`explored` false).
     """
 
     def __init__(self, path: Path, *, explored: bool) -> None:
@@ -76,19 +117,22 @@ class PairTable(Mapping[int, Pair]):
         self._places = {row: place for place, row in enumerate(self._table.column("row").to_pylist())}
 
     def __getitem__(self, row: int) -> Pair:
-        place = self._places[row]
-        explored = self._tokens("explored", place) if self._explored else None
-        prompt, chosen, rejected = (self._tokens(name, place) for name in ("prompt", "chosen", "rejected"))
-        if prompt is None or chosen is None or rejected is None:
-            raise ValueError(f"row {row} lacks its prompt or a response")
-        return Pair(row, prompt, chosen, rejected, explored)
+        record = self._table.slice(self._places[row], 1).to_pylist()[0]
+        explored = record["explored"] if self._explored else ()
+        return Pair(
+            row=row,
+            prompt=tuple(record["prompt"]),
+            chosen=tuple(record["chosen"]),
+            rejected=tuple(record["rejected"]),
+            explored=tuple(tuple(ids) for ids in explored),
+            chosen_score=record["chosen_score"],
+            rejected_score=record["rejected_score"],
+            age=record["age"],
+            online=record["online"],
+        )
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._places)
 
     def __len__(self) -> int:
         return len(self._places)
-
-    def _tokens(self, name: str, place: int) -> Tokens | None:
-        ids = self._table.column(name)[place].as_py()
-        return None if ids is None else tuple(ids)

@@ -23,26 +23,34 @@ REFERENCE = pa.schema(
         pa.field("row", pa.int64(), False),
         pa.field("chosen", pa.float32(), False),
         pa.field("rejected", pa.float32(), False),
-        pa.field("explored", pa.float32()),  # null where the objective does not act on it
+        pa.field(
+            "explored", pa.list_(pa.float32())
+        ),  # in the pair's order; null where the objective does not act on them
     ]
 )
 """Part of every checkpoint: summed log-probs in nats, independent of ranks and micro-batches."""
 
 
+RowSums = tuple[float, float, tuple[float, ...] | None]
+"""Of chosen, rejected and the explored responses, in nats."""
+
+
 @dataclass(frozen=True)
 class ReferenceTable:
-    """Summed log-probs of the reference, by row id."""
+    """Summed log-probs of the reference, by pair id; empty where the objective needs no reference."""
 
-    sums: Mapping[int, tuple[float, float, float | None]]
+    sums: Mapping[int, RowSums]
 
     def of(self, rows: Sequence[int], device: torch.device) -> Sums:
         """The sums of a batch's rows in its order, [pairs] float32. Raises KeyError for a row that was never run."""
         found = [self.sums[row] for row in rows]
-        explored = [values[2] for values in found if values[2] is not None]
+        explored = [values[2] for values in found]
         return Sums(
             chosen=_tensor([values[0] for values in found], device),
             rejected=_tensor([values[1] for values in found], device),
-            explored=_tensor(explored, device) if len(explored) == len(found) else None,
+            explored=None
+            if None in explored
+            else _tensor([value for values in explored for value in values or ()], device),
         )
 
     def write(self, path: Path) -> None:
@@ -55,7 +63,8 @@ class ReferenceTable:
     def read(cls, path: Path) -> ReferenceTable:
         table = pq.read_table(path, schema=REFERENCE)
         rows, chosen, rejected, explored = (table.column(name).to_pylist() for name in REFERENCE.names)
-        return cls(dict(zip(rows, zip(chosen, rejected, explored, strict=True), strict=True)))
+        several = (None if values is None else tuple(values) for values in explored)
+        return cls(dict(zip(rows, zip(chosen, rejected, several, strict=True), strict=True)))
 
 
 def compute(
@@ -78,25 +87,33 @@ def compute(
     # Equal counts on all ranks (ZeRO-3 gathers collectively): a short row may be run again to fill up.
     filled = [*rows, *[shortest] * (-len(rows) % ranks.size)]
     plan = plan_step(filled, tokens, ranks=ranks.size, max_tokens=max_tokens)
-    own: dict[int, tuple[float, float, float | None]] = {}
+    own: dict[int, RowSums] = {}
     started, seen_tokens = time.monotonic(), 0
     for index, micro in enumerate(plan[ranks.rank]):
         batch = pack([pairs[row] for row in micro], explored=explored)
         with torch.no_grad():
             sums = batch.to(ranks.device).sums(forward(batch.to(ranks.device)))
-        own.update(zip(batch.rows, _records(sums), strict=True))
+        own.update(zip(batch.rows, _records(sums, batch.explored_of), strict=True))
         seen_tokens += batch.tokens
         done = sum(len(share[i]) for share in plan for i in range(index + 1))
         between(min(done, len(rows)), len(rows), seen_tokens * ranks.size / (time.monotonic() - started))
-    whole: dict[int, tuple[float, float, float | None]] = {}
+    whole: dict[int, RowSums] = {}
     for part in ranks.gather(own):
         whole.update(part)
     return ReferenceTable(whole)
 
 
-def _records(sums: Sums) -> Iterator[tuple[float, float, float | None]]:
-    explored: Sequence[float | None] = [None] * len(sums.chosen) if sums.explored is None else sums.explored.tolist()
-    return zip(sums.chosen.tolist(), sums.rejected.tolist(), explored, strict=True)
+def _records(sums: Sums, explored_of: Tensor | None) -> Iterator[RowSums]:
+    chosen, rejected = sums.chosen.tolist(), sums.rejected.tolist()
+    explored: list[tuple[float, ...] | None] = [None] * len(chosen)
+    if sums.explored is not None:
+        values = sums.explored.tolist()
+        places = range(len(chosen)) if explored_of is None else explored_of.tolist()
+        several: list[list[float]] = [[] for _ in chosen]
+        for place, value in zip(places, values, strict=True):
+            several[place].append(value)
+        explored = [tuple(found) for found in several]
+    return zip(chosen, rejected, explored, strict=True)
 
 
 def _tensor(values: Sequence[float], device: torch.device) -> Tensor:

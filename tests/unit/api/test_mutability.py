@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from selm_operator.api.rules import RULES
 from selm_operator.api.schema import Schema, run_schema
 from selm_operator.api.spec import SELMRunSpec
 from selm_operator.api.validate import validate_change, validate_spec
+from selm_runtime.contract import OBJECTIVE_PARAMETERS
 from support.crd_answers import crd_answer
 from support.selmruns import Json, cases, run_object
 
@@ -46,7 +48,13 @@ RICH: Json = {
         ],
         "resources": RESOURCES,
     },
-    "training": {"ranksPerNode": 2, "resources": RESOURCES},
+    "training": {
+        "ranksPerNode": 2,
+        "resources": RESOURCES,
+        "lora": {"rank": 8, "targetModules": ["q_proj"]},
+        "guard": {"maxLogRatio": 50},
+        "reportTo": {"wandb": {"project": "p", "apiKeySecretRef": {"name": "wandb"}}},
+    },
     "evaluation": {"selectBy": {"scorer": "reward"}, "resources": RESOURCES},
     "schedule": [{"iteration": 2, "alpha": 0.1}],
     "artifacts": {
@@ -68,7 +76,13 @@ OTHER: dict[str, Any] = {
     "imagePullSecrets": [],
     "podTemplates": [],
     "schedule": [{"iteration": 3, "alpha": 0.1}],
+    "data.rewardAugmented": {"goal": 5},
+    "training.lora": {"rank": 4},
+    "training.reportTo": {"mlflow": {"trackingURI": "http://mlflow:5000", "experiment": "e"}},
 }
+OBJECTIVE = "training.objective"
+GROUPS = {f"{OBJECTIVE}.{alias}": kind for kind, alias in OBJECTIVE_PARAMETERS.items()}
+"""Groups of parameters may stand only beside their own type: these fields are changed in a spec of that type."""
 MARKED = [(path, node) for path, node in walk(SELMRunSpec, "") if node.change]
 
 
@@ -118,9 +132,23 @@ def other(path: str, value: Any) -> Any:
     return {**value, name: other(f"{path}.{name}", value.get(name, inner[name].get("default", "")))}
 
 
-def with_value(path: str, value: Any) -> tuple[Json, str]:
-    """RICH with the field set, or removed where the value is None; and the field's path."""
+def rich_for(path: str) -> Json:
+    """The rich spec that has the field."""
     spec = copy.deepcopy(RICH)
+    if path in GROUPS:
+        spec["training"]["objective"] = {"type": GROUPS[path], path.rsplit(".", 1)[1]: {}}
+    if path.startswith("data.rewardAugmented"):
+        spec["training"]["objective"] = {"type": "DPO"}
+        spec["scoring"]["scorers"] = [
+            s for s in spec["scoring"]["scorers"] if s["name"] in ("reward", "style", "tests")
+        ]
+        spec["data"] |= {"transform": "RewardAugmented", "rewardAugmented": {"goal": 10}}
+    return spec
+
+
+def with_value(path: str, value: Any) -> tuple[Json, str]:
+    """The rich spec with the field set, or removed where the value is None; and the field's path."""
+    spec = rich_for(path)
     holder, key, where = place(spec, path)
     if value is None:
         del holder[key]
@@ -130,21 +158,22 @@ def with_value(path: str, value: Any) -> tuple[Json, str]:
 
 
 def current(path: str) -> Any:
-    holder, key, _ = place(copy.deepcopy(RICH), path)
+    holder, key, _ = place(rich_for(path), path)
     return holder.get(key, schema_at(path).get("default", 1.0 if key == "weight" else {}))
 
 
-def changed_specs() -> Iterator[tuple[str, FieldNode, Json, str]]:
+def changed_specs() -> Iterator[tuple[str, FieldNode, Json, Json, str]]:
+    """What is done, the field, the spec before and after, and the field's path."""
     for path, node in MARKED:
         if path == "scoring.scorers":
             spec = copy.deepcopy(RICH)
             spec["scoring"]["scorers"].pop(0)
-            yield "an entry removed from scoring.scorers", node, spec, "spec.scoring.scorers"
+            yield "an entry removed from scoring.scorers", node, RICH, spec, "spec.scoring.scorers"
             continue
         if node.change is not Change.KEYED:
-            yield f"{path} changed", node, *with_value(path, other(path, current(path)))
+            yield f"{path} changed", node, rich_for(path), *with_value(path, other(path, current(path)))
         if node.may_be_absent:
-            yield f"{path} removed", node, *with_value(path, None)
+            yield f"{path} removed", node, rich_for(path), *with_value(path, None)
 
 
 CHANGES = list(changed_specs())
@@ -155,11 +184,16 @@ def as_suspended(spec: Json, suspended: bool) -> Json:
 
 
 @functools.cache
-def stored(suspended: bool) -> Json:
-    kept, errors = crd_answer(run_object(as_suspended(RICH, suspended)))
+def _stored(text: str) -> Json:
+    kept, errors = crd_answer(run_object(json.loads(text)))
     assert errors == []
     assert kept is not None
     return kept
+
+
+def stored(spec: Json) -> Json:
+    """As the API server keeps it."""
+    return _stored(json.dumps(spec))
 
 
 def test_every_marked_field_is_in_the_rich_spec() -> None:
@@ -168,13 +202,13 @@ def test_every_marked_field_is_in_the_rich_spec() -> None:
 
 
 @pytest.mark.parametrize("suspended", [False, True], ids=["running", "suspended"])
-@pytest.mark.parametrize(("node", "new", "where"), [c[1:] for c in CHANGES], ids=[c[0] for c in CHANGES])
-def test_a_field_changed_alone(node: FieldNode, new: Json, where: str, suspended: bool) -> None:
+@pytest.mark.parametrize(("node", "old", "new", "where"), [c[1:] for c in CHANGES], ids=[c[0] for c in CHANGES])
+def test_a_field_changed_alone(node: FieldNode, old: Json, new: Json, where: str, suspended: bool) -> None:
+    old = as_suspended(old, suspended)
     if node.name != "suspend":
         new = as_suspended(new, suspended)
-    old = run_object(as_suspended(RICH, suspended))
-    ours = {error.field for error in validate_change(old, run_object(new))}
-    theirs = {error.field for error in crd_answer(run_object(new), stored(suspended))[1]}
+    ours = {error.field for error in validate_change(run_object(old), run_object(new))}
+    theirs = {error.field for error in crd_answer(run_object(new), stored(old))[1]}
     assert ours == theirs
     free = node.change in (Change.ALWAYS, Change.GROWING, Change.SCHEDULED)
     if free or (suspended and node.change is Change.SUSPENDED):
@@ -191,8 +225,8 @@ def broken_rule_messages() -> set[str]:
             seen += validate_change(run_object(case["old"]), run_object(case["new"]), case.get("status"))
         else:
             seen += validate_spec(run_object(case.get("spec"), **case.get("metadata", {})))
-    for _, _, new, _ in CHANGES:
-        seen += validate_change(run_object(RICH), run_object(new))
+    for _, _, old, new, _ in CHANGES:
+        seen += validate_change(run_object(old), run_object(new))
     for _, spec in BROKEN.values():
         seen += validate_spec(run_object(spec))
     return {error.message for error in seen}
@@ -202,11 +236,60 @@ def rich(**groups: Any) -> Json:
     return {**copy.deepcopy(RICH), **groups}
 
 
+def trained(**training: Any) -> Json:
+    return rich(training={**copy.deepcopy(RICH["training"]), **training})
+
+
+def augmented(**groups: Any) -> Json:
+    return {**rich_for("data.rewardAugmented"), **groups}
+
+
 def templates(env: Json) -> list[Json]:
     return [{"phase": "All", "env": [{"name": "A", **env}]}]
 
 
 BROKEN: dict[str, tuple[str, Json]] = {
+    **{
+        f"parameters of {kind} beside another type": (
+            f"spec.{path}",
+            trained(objective={"type": "DPO", path.rsplit(".", 1)[1]: {}}),
+        )
+        for path, kind in GROUPS.items()
+    },
+    "XPO against the initial model without its responses": (
+        "spec.generation.policies",
+        trained(objective={"type": "XPO"}, reference="Initial"),
+    ),
+    "a share of pairs that the data has not": (
+        "spec.training.offlineShare",
+        {
+            **trained(offlineShare=0.5),
+            "data": {"uri": "s3://data/prompts", "format": "Prompts"},
+            "scoring": {**RICH["scoring"], "pairing": {"offline": "Exclude"}},
+        },
+    ),
+    "a share of a batch of one": ("spec.training.offlineShare", trained(offlineShare=0.5, batchSize=1, ranksPerNode=1)),
+    "a goal that nothing asks for": (
+        "spec.data.rewardAugmented",
+        rich(data={**RICH["data"], "rewardAugmented": {"goal": 10}}),
+    ),
+    "reward augmentation without a goal": (
+        "spec.data.rewardAugmented",
+        augmented(data={**RICH["data"], "transform": "RewardAugmented"}),
+    ),
+    "reward augmentation by a ranker": ("spec.data.transform", augmented(scoring=RICH["scoring"])),
+    "reward augmentation of an exploring objective": (
+        "spec.data.transform",
+        augmented(training={"ranksPerNode": 2, "objective": {"type": "SELM"}}),
+    ),
+    "parameters offloaded that every rank holds": (
+        "spec.training.offload.parameters",
+        trained(offload={"parameters": "CPU"}, zeroStage=2),
+    ),
+    "an optimizer offloaded that is not shared": (
+        "spec.training.offload.optimizer",
+        trained(offload={"optimizer": "CPU"}, zeroStage=0),
+    ),
     "one sample in an iteration that has only its own responses to compare": (
         "spec.schedule",
         rich(

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from selm_operator.api import phases, spec, training
+from selm_operator.api import objective, phases, spec, tracking, training
 from selm_operator.api.inspection import FieldNode, fields_of
 from selm_operator.api.load import load_yaml
 from selm_operator.api.status import PhaseName
@@ -26,7 +26,24 @@ PAIRS: list[tuple[type[contract.ContractModel], type[Any]]] = [
     (contract.ScorerConfig, phases.Scorer),
     (contract.PairingConfig, phases.PairingSpec),
     (contract.ScoringConfig, phases.ScoringSpec),
-    (contract.ObjectiveConfig, training.ObjectiveSpec),
+    (contract.ObjectiveConfig, objective.ObjectiveSpec),
+    (contract.XPOConfig, objective.XPOSpec),
+    (contract.VPOConfig, objective.VPOSpec),
+    (contract.IPOConfig, objective.IPOSpec),
+    (contract.SimPOConfig, objective.SimPOSpec),
+    (contract.RobustDPOConfig, objective.RobustDPOSpec),
+    (contract.ConservativeDPOConfig, objective.ConservativeDPOSpec),
+    (contract.AlphaDPOConfig, objective.AlphaDPOSpec),
+    (contract.NSDPOConfig, objective.NSDPOSpec),
+    (contract.RPOConfig, objective.RPOSpec),
+    (contract.GEBConfig, objective.GEBSpec),
+    (contract.GuardConfig, training.GuardSpec),
+    (contract.LoraConfig, training.LoraSpec),
+    (contract.OffloadConfig, training.OffloadSpec),
+    (contract.ReportToConfig, tracking.ReportToSpec),
+    (contract.WandbConfig, tracking.WandbSpec),
+    (contract.MlflowConfig, tracking.MlflowSpec),
+    (contract.RewardAugmentedConfig, spec.RewardAugmentedSpec),
     (contract.OptimizerConfig, training.OptimizerSpec),
     (contract.CheckpointConfig, training.CheckpointSpec),
     (contract.TrainingConfig, training.TrainingSpec),
@@ -108,3 +125,21 @@ def test_phases_are_the_same_everywhere() -> None:
     assert get_args(PhaseName) == tuple(phase.value for phase in contract.Phase)
     template = next(node for node in fields_of(spec.PodTemplate) if node.name == "phase")
     assert literals(template.info.annotation) == {"All", *get_args(PhaseName)}
+
+
+def test_every_type_of_objective_is_the_same_everywhere() -> None:
+    types = literals(node_of(objective.ObjectiveSpec, "type").info.annotation)
+    assert types == literals(contract.ObjectiveConfig.model_fields["type"].annotation)
+    assert set(contract.OBJECTIVE_PARAMETERS) <= types
+    groups = {node.alias for node in fields_of(objective.ObjectiveSpec) if node.model}
+    assert groups == set(contract.OBJECTIVE_PARAMETERS.values())
+
+
+def test_every_group_of_the_contract_is_compared_with_its_group_of_the_spec() -> None:
+    """A group that is left out above would drift apart unseen."""
+    compared = {config for config, _ in PAIRS}
+    spec_side = {contract.PhaseConfig, contract.RunRef, contract.CommittedPhase, contract.RendezvousConfig}
+    answers = {contract.ShardProgress, contract.PhaseError, contract.TerminationMessage, contract.ContractModel}
+    declared = {value for value in vars(contract).values() if isinstance(value, type)}
+    groups = {value for value in declared if issubclass(value, contract.ContractModel)}
+    assert groups - compared - spec_side - answers == set()

@@ -31,8 +31,12 @@ def gpus(count: int) -> Json:
 
 
 UNBUILT: dict[str, tuple[Json, str]] = {
-    "another objective": ({"training.objective": {"type": "XPO"}}, "spec.training.objective.type"),
-    "the mean of the explored": ({"training.objective": {"explored": "Mean"}}, "spec.training.objective.explored"),
+    "the optimizer offloaded": ({"training.offload": {"optimizer": "CPU"}}, "spec.training.offload"),
+    "adapters": ({"training.lora": {}}, "spec.training.lora"),
+    "a tracker": (
+        {"training.reportTo": {"mlflow": {"trackingURI": "http://mlflow:5000", "experiment": "e"}}},
+        "spec.training.reportTo",
+    ),
     "another pairing rule": ({"scoring.pairing": {"rule": "MaxMax"}}, "spec.scoring.pairing.rule"),
     "the reference as a second policy": ({"generation.policies": ["Current", "Reference"]}, "spec.generation.policies"),
     "a pairwise ranker": (
@@ -59,6 +63,11 @@ BUILT: dict[str, Json] = {
     "the minimal run": {},
     "children removed by time": {"retention.ttlSecondsAfterFinished": 60},
     "plain DPO": {"training.objective": {"type": "DPO"}},
+    "another objective": {"training.objective": {"type": "XPO", "xpo": {"kind": "IPO"}}},
+    "an objective without a reference": {"training.objective": {"type": "SimPO"}},
+    "the mean of the explored": {"training.objective": {"explored": "Mean"}},
+    "a guard": {"training.guard": {"maxLogRatio": 50}},
+    "a share of the data's own pairs": {"training.offlineShare": 0.25},
     "a reward model": {"scoring.scorers": [{"name": "a", "rewardModel": {"uri": "hf://org/model"}}]},
     "tensor parallelism": {"generation.tensorParallelSize": 8},
     "the queue": {"scheduling.queueName": "team"},

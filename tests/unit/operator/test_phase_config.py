@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from selm_operator.api.base import ApiModel
+from selm_operator.api.objective import ObjectiveSpec
 from selm_operator.api.phases import GenerationSpec, PairingSpec, Scorer, ScoringSpec
 from selm_operator.api.spec import ArtifactsSpec, DataSpec, ModelSpec
-from selm_operator.api.training import CheckpointSpec, ObjectiveSpec, OptimizerSpec, TrainingSpec
+from selm_operator.api.training import CheckpointSpec, OptimizerSpec, TrainingSpec
 from selm_operator.phase_config import Attempt, phase_config
 from selm_operator.snapshot import read_run
 from selm_runtime import contract
@@ -45,6 +46,23 @@ def test_offline_pairs_switch_the_exploring_term_off_whatever_alpha_says() -> No
 def test_dpo_is_the_objective_without_its_exploring_term() -> None:
     run = make_run().with_spec(training={"objective": {"type": "DPO", "alpha": 0.5}})
     assert config_of(run, 1, Phase.TRAINING).training.objective.alpha == 0.0
+
+
+def test_an_objectives_own_parameters_are_projected_and_filled_in() -> None:
+    given = make_run().with_spec(training={"objective": {"type": "SimPO", "simPO": {"gamma": 0.3}}})
+    assert config_of(given, 1, Phase.TRAINING).training.objective.sim_po == contract.SimPOConfig(gamma=0.3)
+    left_out = make_run().with_spec(training={"objective": {"type": "SimPO"}})
+    assert config_of(left_out, 1, Phase.TRAINING).training.objective.sim_po == contract.SimPOConfig()
+
+
+def test_vpo_on_the_chosen_keeps_its_weight_with_the_datas_own_pairs() -> None:
+    def alpha(**vpo: str) -> float:
+        objective = {"type": "VPO", "alpha": 0.5, "vpo": vpo}
+        run = make_run().with_spec(training={"objective": objective}).scheduled(1, pairs="Offline")
+        return config_of(run, 1, Phase.TRAINING).training.objective.alpha
+
+    assert alpha(calibration="Chosen") == 0.5
+    assert alpha() == 0.0
 
 
 def test_portions_are_the_iterations_where_none_are_given() -> None:

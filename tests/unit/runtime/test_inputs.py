@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from selm_runtime.artifacts.manifest import FileEntry, Manifest, content_digest, digest_of
-from selm_runtime.contract import CommittedPhase, Phase, PhaseConfig
+from selm_runtime.contract import CONTRACT_VERSION, CommittedPhase, Phase, PhaseConfig
 from selm_runtime.errors import InvalidInput
 from selm_runtime.inputs import input_digest, required_manifests
 from support.phase_configs import merge, phase_config
@@ -95,7 +95,7 @@ CONFIG_CHANGES: dict[str, tuple[dict[str, Any], set[Phase]]] = {
     "the rendezvous": ({"training": {"rendezvous": {"masterAddress": "a", "masterPort": 1}}}, NONE),
     "which iterations are offline": ({"offlineIterations": [1]}, NONE),
     "the seed": ({"seed": 43}, {G, S, T, E}),
-    "the contract's version": ({"contractVersion": 2}, {G, S, T, E}),
+    "the contract's version": ({"contractVersion": CONTRACT_VERSION + 1}, {G, S, T, E}),
     "temperature": ({"generation": {"temperature": 0.9}}, {G, E}),
     "topP": ({"generation": {"topP": 0.9}}, {G, E}),
     "maxTokens": ({"generation": {"maxTokens": 17}}, {G, E}),
@@ -107,6 +107,16 @@ CONFIG_CHANGES: dict[str, tuple[dict[str, Any], set[Phase]]] = {
     "beta": ({"training": {"objective": {"beta": 0.2}}}, {T}),
     "the objective's type": ({"training": {"objective": {"type": "DPO"}}}, {T}),
     "optimismWeighting": ({"training": {"objective": {"optimismWeighting": "Alpha"}}}, {T}),
+    "explored": ({"training": {"objective": {"explored": "Mean"}}}, {T}),
+    "the guard": ({"training": {"guard": {"maxLogRatio": 5}}}, NONE),
+    "offloading": ({"training": {"offload": {"optimizer": "CPU"}}}, NONE),
+    "trackers": ({"training": {"reportTo": {"wandb": {"project": "p"}}}}, NONE),
+    "adapters": ({"training": {"lora": {}}}, {T}),
+    "offlineShare": ({"training": {"offlineShare": 0.5}}, {T}),
+    "the data's transform": (
+        {"data": {"transform": "RewardAugmented", "rewardAugmented": {"goal": 10}}},
+        {G, T, E},
+    ),
     "learningRate": ({"training": {"learningRate": 2e-4}}, {T}),
     "lrScheduler": ({"training": {"lrScheduler": "Linear"}}, {T}),
     "warmupRatio": ({"training": {"warmupRatio": 0.2}}, {T}),
@@ -204,6 +214,47 @@ def test_the_same_portion_and_policy_in_another_iteration_is_another_input() -> 
     assert input_digest(later, world) != _digest(G)
 
 
+XPO = {"type": "XPO"}
+SIMPO = {"type": "SimPO"}
+OBJECTIVE_CHANGES: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
+    # settings of Training, what is changed of them, and whether its digest changes
+    ({"objective": {"type": "DPO"}}, {"objective": {"alpha": 0.9}}, False),
+    ({"objective": {"type": "DPO"}}, {"objective": {"beta": 0.9}}, True),
+    ({"objective": SIMPO}, {"objective": {"simPO": {"gamma": 0.9}}}, True),
+    ({"objective": SIMPO}, {"objective": {"simPO": {"gamma": 1.0}}}, False),
+    ({"objective": SIMPO}, {"reference": "Initial"}, False),
+    ({"pairs": "Offline", "objective": {"type": "SELM"}}, {"objective": {"alpha": 0.9}}, False),
+    ({"pairs": "Offline", "objective": {"type": "SELM"}}, {"offlineShare": 0.5}, False),
+]
+
+
+@pytest.mark.parametrize(("base", "change", "changes"), OBJECTIVE_CHANGES)
+def test_what_changes_a_training_by_its_objective(base: dict[str, Any], change: dict[str, Any], changes: bool) -> None:
+    def digest(training: dict[str, Any]) -> str:
+        return input_digest(_config(T, {"iteration": 2, "training": training}), _world())
+
+    assert (digest(base) != digest(merge(base, change))) == changes
+
+
+def test_trainings_that_take_all_iterations_pairs_depend_on_them() -> None:
+    first = {"Scoring-1": {"chunks/00000/pairs.parquet": "f"}}
+    for objective, depends in (({"type": "SELM"}, False), ({"type": "NSDPO"}, True)):
+        digests = []
+        for change in ({}, first):
+            world = _world(change)
+            pairs = change.get("Scoring-1", {"chunks/00000/pairs.parquet": "e"})
+            world[S, 1] = _manifest(S, 1, pairs)
+            digests.append(input_digest(_config(T, {"training": {"objective": objective}}), world))
+        assert (digests[0] != digests[1]) == depends
+
+
+def test_the_rows_count_where_some_of_a_batch_are_the_datas_own() -> None:
+    changed = {"Preparation-0": {"rows/portion-0002.parquet": "f"}}
+    mixed = {"training": {"offlineShare": 0.5}}
+    assert _digest(T, mixed) != _digest(T, mixed, changed)
+    assert _digest(T) == _digest(T, None, changed)
+
+
 REQUIRED = {
     "the first generation": (G, 1, {}, {(Phase.PREPARATION, 0)}),
     "a later generation": (G, 2, {}, {(Phase.PREPARATION, 0), (T, 1)}),
@@ -214,6 +265,24 @@ REQUIRED = {
         2,
         {"training": {"reference": "Initial"}},
         {(Phase.PREPARATION, 0), (T, 1), (S, 2)},
+    ),
+    "training without a reference": (
+        T,
+        2,
+        {"training": {"objective": SIMPO}},
+        {(Phase.PREPARATION, 0), (T, 1), (S, 2)},
+    ),
+    "training on all iterations' pairs": (
+        T,
+        3,
+        {"training": {"objective": XPO, "reference": "Initial"}},
+        {(Phase.PREPARATION, 0), (T, 2), (S, 1), (S, 2), (S, 3)},
+    ),
+    "training on all iterations' pairs, the first of them the data's": (
+        T,
+        3,
+        {"training": {"objective": {"type": "NSDPO"}}, "offlineIterations": [1]},
+        {(Phase.PREPARATION, 0), (T, 2), (S, 2), (S, 3)},
     ),
     "offline training": (T, 1, {"training": {"pairs": "Offline"}}, {(Phase.PREPARATION, 0)}),
     "the base's evaluation": (E, 0, {}, {(Phase.PREPARATION, 0)}),

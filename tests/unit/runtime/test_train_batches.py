@@ -8,11 +8,13 @@ from selm_runtime.train.batches import (
     epoch_order,
     largest_micro_batch,
     micro_batches,
+    own_in_batch,
     plan_step,
     schedule,
     split_ranks,
 )
 from selm_runtime.train.lr import learning_rate, warmup_steps
+from support.phase_configs import phase_config
 
 
 def test_the_order_is_that_of_the_ids_alone_and_new_in_each_epoch_and_iteration() -> None:
@@ -102,3 +104,29 @@ def test_no_step_has_a_learning_rate_of_0() -> None:
 
 def test_warm_up_is_rounded_up() -> None:
     assert [warmup_steps(59, 0.1), warmup_steps(6, 0.1), warmup_steps(6, 0.0)] == [6, 1, 0]
+
+
+def test_a_share_of_each_batch_is_the_datas_own_and_an_epoch_is_a_pass_over_the_others() -> None:
+    own = range(100, 106)
+    made = schedule(range(9), batch_size=5, epochs=2, seed=0, iteration=1, own=own, own_in_batch=2)
+    assert [sum(row in own for row in step) for step in made.steps] == [2] * 6
+    assert made.dropped == 0
+    for epoch in (made.steps[:3], made.steps[3:]):
+        assert sorted(row for step in epoch for row in step if row not in own) == list(range(9))
+        assert sorted(row for step in epoch for row in step if row in own) == list(own)
+    orders = [[row for step in epoch for row in step if row in own] for epoch in (made.steps[:3], made.steps[3:])]
+    assert orders[0] != orders[1]
+
+
+def test_own_pairs_begin_again_when_they_are_through() -> None:
+    made = schedule(range(8), batch_size=4, epochs=1, seed=0, iteration=1, own=[100, 101, 102], own_in_batch=2)
+    used = [row for step in made.steps for row in step if row >= 100]
+    assert len(used) == 8
+    assert {used.count(row) for row in (100, 101, 102)} == {2, 3}
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.001, 1), (0.25, 2), (0.5, 4), (0.999, 7)])
+def test_the_share_is_rounded_and_leaves_at_least_one_of_either_kind(share: float, expected: int) -> None:
+    training = phase_config(training={"batchSize": 8, "offlineShare": share}).training
+    assert own_in_batch(training) == expected
+    assert own_in_batch(training.model_copy(update={"pairs": "Offline"})) == 0

@@ -16,7 +16,7 @@ from selm_runtime.train.agent import RANK_FAILED, exit_code_of
 from selm_runtime.train.data import PairCounts, bring_pairs
 from selm_runtime.train.job import Outcome
 from selm_runtime.train.launch import await_name, raise_for, rendezvous_of
-from selm_runtime.train.pairs import Pair, PairTable, write_pairs
+from selm_runtime.train.pairs import Pair, PairTable, is_own, pair_id, reversed_id, row_of, write_pairs
 from support.train_world import TrainWorld
 
 DONE = Outcome(exit_code=0)
@@ -108,7 +108,8 @@ def load(world: TrainWorld, config: PhaseConfig, into: Path) -> tuple[list[Pair]
 def test_online_pairs_come_from_all_of_scorings_chunks_in_row_order(world: TrainWorld, tmp_path: Path) -> None:
     pairs, _ = load(world, world.config(), tmp_path)
     assert [pair.row for pair in pairs] == list(range(18))
-    assert all(pair.explored is not None for pair in pairs)
+    assert all(len(pair.explored) == 1 and pair.online and pair.age == 0 for pair in pairs)
+    assert {(pair.chosen_score, pair.rejected_score) for pair in pairs} == {(1.0, 0.0)}
 
 
 def test_offline_pairs_are_the_portions_own_with_one_bos_one_eos_and_nothing_explored(
@@ -117,7 +118,8 @@ def test_offline_pairs_are_the_portions_own_with_one_bos_one_eos_and_nothing_exp
     pairs, _ = load(world, world.config(pairs="Offline"), tmp_path)
     assert len(pairs) == 18
     for pair in pairs:
-        assert pair.explored is None
+        assert pair.explored == ()
+        assert (pair.online, pair.chosen_score) == (False, None)
         assert pair.prompt[0] == 1
         assert pair.prompt.count(1) == 1
         assert all(response[-1] == 2 and response.count(2) == 1 for response in (pair.chosen, pair.rejected))
@@ -130,8 +132,10 @@ def test_every_sequence_the_explored_one_too_is_cut_to_the_configured_lengths(
     whole, uncut = load(world, world.config(), tmp_path)
     for pair, full in zip(short, whole, strict=True):
         assert pair.prompt == full.prompt[-5:]
-        for name in ("chosen", "rejected", "explored"):
-            assert getattr(pair, name) == getattr(full, name)[: 9 - len(pair.prompt)]
+        for ours, all_of_it in zip(
+            (pair.chosen, pair.rejected, *pair.explored), (full.chosen, full.rejected, *full.explored), strict=True
+        ):
+            assert ours == all_of_it[: 9 - len(pair.prompt)]
     assert uncut.truncated == 0
     assert counts.truncated == sum(pair != full for pair, full in zip(short, whole, strict=True)) > 0
 
@@ -142,7 +146,87 @@ def test_fewer_pairs_than_one_batch_are_refused_and_never_zero_steps(world: Trai
 
 
 def test_pairs_pass_through_their_file_unchanged(tmp_path: Path) -> None:
-    pairs = [Pair(5, (1, 2), (3,), (4,), (9,)), Pair(2, (1,), (3,), (4, 5))]
+    pairs = [
+        Pair(5, (1, 2), (3,), (4,), ((9,), (8, 7)), chosen_score=0.5, rejected_score=-1.0),
+        Pair(pair_id(2, made_in=1, own=True), (1,), (3,), (4, 5), age=3, online=False),
+    ]
     assert write_pairs(pairs, tmp_path / "p.parquet") == 2
     assert list(PairTable(tmp_path / "p.parquet", explored=True).values()) == pairs
-    assert PairTable(tmp_path / "p.parquet", explored=False)[5].explored is None
+    assert PairTable(tmp_path / "p.parquet", explored=False)[5].explored == ()
+
+
+def test_ids_are_unique_stable_and_the_rows_number_for_plain_pairs() -> None:
+    assert pair_id(7) == 7
+    plain = [
+        pair_id(row, made_in=made_in, own=own)
+        for row in (0, 7, 2**40 - 1)
+        for made_in in (0, 1, 50)
+        for own in (False, True)
+    ]
+    ids = {*plain, *map(reversed_id, plain)}
+    assert len(ids) == 2 * len(plain)
+    assert max(ids) < 2**63
+    assert row_of(reversed_id(pair_id(7, made_in=50, own=True))) == 7
+    assert is_own(reversed_id(pair_id(7, own=True)))
+    assert [is_own(pair_id(7, own=own, made_in=1)) for own in (False, True)] == [False, True]
+    with pytest.raises(ValueError, match="row"):
+        pair_id(2**40)
+
+
+def test_a_share_of_the_datas_own_pairs_comes_beside_the_iterations(world: TrainWorld, tmp_path: Path) -> None:
+    config = world.config(offlineShare=0.5)
+    pairs, counts = load(world, config, tmp_path)
+    own = [pair for pair in pairs if is_own(pair.row)]
+    assert counts.pairs == len(pairs) == 36
+    assert len(own) == 18
+    offline, _ = load(world, world.config(pairs="Offline"), tmp_path)
+    assert [(pair.prompt, pair.chosen, pair.rejected) for pair in own] == [
+        (pair.prompt, pair.chosen, pair.rejected) for pair in offline
+    ]
+    assert not any(pair.explored or pair.online for pair in own)
+
+
+def test_the_online_pairs_alone_must_make_a_step(world: TrainWorld, tmp_path: Path) -> None:
+    load(world, world.config(offlineShare=0.5, batchSize=36), tmp_path)
+    with pytest.raises(InvalidInput, match=r"batchSize: 19 .* 18"):
+        load(world, world.config(offlineShare=0.5, batchSize=38), tmp_path)
+
+
+@pytest.mark.parametrize("objective", [{"type": "XPO"}, {"type": "NSDPO"}])
+def test_pairs_of_earlier_iterations_come_with_their_age(
+    objective: dict[str, str], world: TrainWorld, tmp_path: Path
+) -> None:
+    more = {"reference": "Initial"} if objective["type"] == "XPO" else {}
+    settings = {**objective, "alpha": 0.1, "beta": 0.1}
+    config = world.config("two", iteration=2, objective=settings, **more)
+    pairs, _ = load(world, config, tmp_path)
+    assert [(pair.row, pair.age) for pair in pairs] == [
+        *((row, 0) for row in range(18)),
+        *((pair_id(row, made_in=1), 1) for row in range(18)),
+    ]
+    assert all(pair.explored for pair in pairs) == (objective["type"] == "XPO")
+    warm = config.model_copy(update={"offline_iterations": (1,)})
+    mixed, _ = load(world, warm, tmp_path)
+    assert [pair.online for pair in mixed] == [True] * 18 + [False] * 18
+    assert not any(pair.explored for pair in mixed if not pair.online)
+    plain, _ = load(world, world.config("two", iteration=2), tmp_path)
+    assert len(plain) == 18
+
+
+def test_all_samples_are_explored_where_the_mean_is_asked_for_and_the_references_for_xpo(
+    world: TrainWorld, tmp_path: Path
+) -> None:
+    def explored(policies: tuple[str, ...], **objective: str) -> list[tuple[tuple[int, ...], ...]]:
+        config = world.config(objective={"alpha": 0.1, "beta": 0.1, **objective})
+        generation = config.generation.model_copy(update={"policies": policies})
+        pairs, _ = load(world, config.model_copy(update={"generation": generation}), tmp_path)
+        return [pair.explored for pair in pairs]
+
+    current, both = ("Current",), ("Current", "Reference")
+    first = explored(current, type="SELM", explored="First")
+    mean = explored(current, type="SELM", explored="Mean")
+    assert all(len(several) == 2 and several[0] == one for several, (one,) in zip(mean, first, strict=True))
+    assert explored(current, type="XPO") == first
+    reference = explored(both, type="XPO")
+    assert all(ids not in several for (ids,), several in zip(reference, mean, strict=True))
+    assert explored(both, type="SELM") == first

@@ -31,7 +31,7 @@ def make_pairs(count: int, seed: int = 0) -> list[Pair]:
         Pair(
             record["row"],
             *(tuple(record[f"{name}_ids"]) for name in ("prompt", "chosen", "rejected")),
-            explored=tuple(record["explored_ids"]),
+            explored=(tuple(record["explored_ids"]),),
         )
         for record in records
     ]
@@ -200,12 +200,12 @@ def test_sums_are_by_response() -> None:
 
 
 def test_a_response_that_appears_twice_is_run_once_and_the_explored_one_not_at_all_without_need() -> None:
-    pair = Pair(0, (1, 7), (8, 2), (9, 2), explored=(8, 2))
+    pair = Pair(0, (1, 7), (8, 2), (9, 2), explored=((8, 2),))
     batch = pack([pair], explored=True)
     assert batch.tokens == 2 + 2 + 2
     assert batch.explored is not None
     assert batch.explored.tolist() == batch.chosen.tolist()
-    other = Pair(0, (1, 7), (8, 2), (9, 2), explored=(10, 11, 2))
+    other = Pair(0, (1, 7), (8, 2), (9, 2), explored=((10, 11, 2),))
     assert pack([other], explored=True).tokens == 9
     without = pack([other], explored=False)
     assert without.tokens == 6

@@ -55,10 +55,9 @@ def plain_training(world: TrainWorld, config: PhaseConfig, policy_at: Path, refe
         losses = []
         for row in step:
             pair = pairs[row]
-            assert pair.explored is not None
             ratio = {}
-            for role in ("chosen", "rejected", "explored"):
-                response = getattr(pair, role)
+            (explored,) = pair.explored
+            for role, response in (("chosen", pair.chosen), ("rejected", pair.rejected), ("explored", explored)):
                 with torch.no_grad():
                     constant = plain_sum(reference, pair, response)
                 ratio[role] = plain_sum(policy, pair, response) - constant
@@ -102,6 +101,7 @@ def test_two_ranks_train_as_a_plain_trainer_does(
         "pairs": 16,
         "droppedPairs": 2,
         "truncatedPairs": 0,
+        "invertedPairs": 0,
         "tokens": ended.manifest.facts["tokens"],
     }
     assert world.stored(config, "checkpoints/") == []

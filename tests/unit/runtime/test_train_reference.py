@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from selm_runtime.contract import ObjectiveConfig
+from selm_runtime.contract import GuardConfig
 from selm_runtime.errors import InvalidInput, TemporaryFailure
-from selm_runtime.train import anchor, metrics, reference
-from selm_runtime.train.objectives import Sums
+from selm_runtime.train import anchor, guard, metrics, reference, running
+from selm_runtime.train.objectives import Running, Sums
 from selm_runtime.train.packing import PackedBatch, pack
 from selm_runtime.train.pairs import Pair
 from selm_runtime.train.ranks import Ranks
@@ -22,7 +23,6 @@ from selm_runtime.train.reference import ReferenceTable
 from support.train_world import pair_record
 
 CPU = torch.device("cpu")
-OBJECTIVE = ObjectiveConfig(type="SELM", alpha=0.1, beta=0.1)
 
 
 class Together:
@@ -51,7 +51,7 @@ def make_pairs(count: int) -> dict[int, Pair]:
         record["row"]: Pair(
             record["row"],
             *(tuple(record[f"{name}_ids"]) for name in ("prompt", "chosen", "rejected")),
-            explored=tuple(record["explored_ids"]),
+            explored=(tuple(record["explored_ids"]),),
         )
         for record in records
     }
@@ -63,9 +63,8 @@ def first_tokens(batch: PackedBatch) -> Tensor:
     return sums.index_add(0, batch.response_of, -batch.targets.float())
 
 
-def expected(pair: Pair) -> tuple[float, float, float]:
-    assert pair.explored is not None
-    return (-float(sum(pair.chosen)), -float(sum(pair.rejected)), -float(sum(pair.explored)))
+def expected(pair: Pair) -> tuple[float, float, tuple[float, ...]]:
+    return (-float(sum(pair.chosen)), -float(sum(pair.rejected)), tuple(-float(sum(ids)) for ids in pair.explored))
 
 
 def compute(pairs: dict[int, Pair], rank: int = 0, size: int = 1, **changes: Any) -> ReferenceTable:
@@ -128,8 +127,9 @@ def anchored(shift: float, role: str, precision: str = "Float32") -> None:
     batch = pack(pairs, explored=True)
     sums = batch.sums(first_tokens(batch))
     moved = {name: getattr(sums, name).clone() for name in ("chosen", "rejected", "explored")}
-    moved[role][1] += shift * len(getattr(pairs[1], role))
-    anchor.check(Sums(**moved), sums, batch, OBJECTIVE, precision)
+    response = pairs[1].explored[0] if role == "explored" else getattr(pairs[1], role)
+    moved[role][1] += shift * len(response)
+    anchor.check(Sums(**moved), sums, batch, precision)
 
 
 @pytest.mark.parametrize("role", ["chosen", "rejected", "explored"])
@@ -147,7 +147,16 @@ def test_a_steps_metrics_are_means_over_its_pairs_however_they_were_cut() -> Non
     whole.add({"loss": values, "rewardMargin": -values})
     for part in (values[:1], values[1:]):
         parts.add({"loss": part, "rewardMargin": -part})
-    assert whole.over(6, ranks()) == parts.over(6, ranks()) == {"loss": 2.5, "rewardMargin": -2.5}
+    assert whole.over(ranks()) == parts.over(ranks()) == {"loss": 2.5, "rewardMargin": -2.5}
+
+
+def test_a_metric_of_some_pairs_is_averaged_over_those_and_absent_where_there_are_none() -> None:
+    mean, none = metrics.StepMean(), metrics.StepMean()
+    mean.add({"loss": torch.ones(3), "exploredLogRatio": torch.tensor([4.0])})
+    mean.add({"loss": torch.ones(1), "exploredLogRatio": torch.tensor([2.0, 3.0])})
+    assert mean.over(ranks()) == {"loss": 1.0, "exploredLogRatio": 3.0}
+    none.add({"loss": torch.ones(3), "exploredLogRatio": torch.zeros(0)})
+    assert none.over(ranks()) == {"loss": 1.0}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -161,3 +170,81 @@ def test_a_loss_or_gradient_that_is_no_number_ends_the_training(name: str, value
 def test_the_phases_metrics_are_means_over_steps_and_the_last_loss() -> None:
     history = [{"loss": 0.7, "gradNorm": 2.0, "learningRate": 1.0}, {"loss": 0.5, "gradNorm": 4.0, "learningRate": 0.0}]
     assert metrics.summary(history) == {"loss": pytest.approx(0.6), "gradNorm": 3.0, "lossLast": 0.5}
+
+
+def test_the_phases_metrics_say_how_far_the_explored_responses_fell_at_worst() -> None:
+    history = [{"loss": 0.7, "exploredLogRatio": value} for value in (-1.0, -7.0, -4.0)] + [{"loss": 0.7}]
+    found = metrics.summary(history)
+    assert (found["exploredLogRatio"], found["exploredLogRatioLowest"]) == (-4.0, -7.0)
+
+
+@pytest.mark.parametrize(
+    ("limit", "ratio", "warns"), [(None, -99.0, 0.0), (None, -101.0, 1.0), (10.0, -4.0, 0.0), (10.0, -6.0, 1.0)]
+)
+def test_the_guard_warns_at_half_its_limit_or_at_a_hundred_nats(
+    limit: float | None, ratio: float, warns: float
+) -> None:
+    assert guard.watch(0, {"exploredLogRatio": ratio}, GuardConfig(max_log_ratio=limit)) == {"guardWarning": warns}
+
+
+def test_the_guard_stops_beyond_its_limit_and_has_nothing_to_say_without_exploring() -> None:
+    limits = GuardConfig(max_log_ratio=10.0)
+    guard.watch(3, {"exploredLogRatio": -10.0}, limits)
+    assert guard.watch(3, {"exploredLogRatio": 50.0}, limits) == {"guardWarning": 0.0}
+    assert guard.watch(3, {"loss": 0.7}, limits) == {}
+    with pytest.raises(InvalidInput, match=r"step 3 .* 10\.1 nats below .*maxLogRatio allows 10") as failure:
+        guard.watch(3, {"exploredLogRatio": -10.1}, limits)
+    assert failure.value.reason == "ExploredLogRatio"
+
+
+def test_several_explored_responses_and_none_pass_through_the_table() -> None:
+    pairs = make_pairs(3)
+    one, two = pairs[0], pairs[10]
+    pairs[0] = replace(one, explored=(one.chosen, one.rejected, *one.explored))
+    pairs[10] = replace(two, explored=(), online=False)
+    table = compute(pairs)
+    assert dict(table.sums) == {row: expected(pair) for row, pair in pairs.items()}
+    found = table.of([0, 10, 20], CPU).explored
+    assert found is not None
+    assert found.tolist() == [*expected(pairs[0])[2], *expected(pairs[20])[2]]
+    none = table.of([10], CPU).explored
+    assert none is not None
+    assert none.shape == (0,)
+
+
+def figures(values: list[list[float]], history: list[dict[str, float]] | None = None) -> running.Observed:
+    """Of values that lie on several ranks."""
+
+    class Apart(Together):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = [torch.tensor(part, dtype=torch.float64) for part in values]
+            self.asked = 0
+
+        def total(self, _: list[float]) -> list[float]:
+            self.asked += 1
+            whole = torch.cat(self.parts)
+            if self.asked == 1:
+                return [float(whole.sum()), float(len(whole))]
+            return [float((whole - whole.mean()).square().sum())]
+
+    return running.observe(torch.tensor(values[0]), history or [], cast(Ranks, Apart()))
+
+
+def test_running_figures_are_of_the_whole_step_wherever_its_pairs_are() -> None:
+    one, two = figures([[1.0, 2.0, 4.0, 7.0]]), figures([[4.0, 1.0], [7.0, 2.0]])
+    assert one.metrics == two.metrics
+    assert one.metrics["observedMean"] == 3.5
+    assert one.metrics["observedDeviation"] == pytest.approx(torch.tensor([1.0, 2.0, 4.0, 7.0]).std().item())
+    assert figures([[3.0]]).metrics == {"observedMean": 3.0, "observedDeviation": 0.0}
+
+
+def test_running_figures_are_those_of_the_first_step_and_decay_by_a_tenth_a_step() -> None:
+    assert running.smoothed([], 2.0, 1.0) == Running(2.0, 1.0)
+    expected_mean = expected_weight = 0.0
+    history: list[dict[str, float]] = []
+    for mean in (2.0, -1.0, 5.0, 0.5):
+        expected_mean = 0.9 * expected_mean + 0.1 * mean  # the published update, from 0
+        expected_weight = 0.9 * expected_weight + 0.1
+        assert running.smoothed(history, mean, 1.0).mean == pytest.approx(expected_mean / expected_weight)
+        history.append({"observedMean": mean, "observedDeviation": 1.0})

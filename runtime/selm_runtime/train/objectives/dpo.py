@@ -1,44 +1,17 @@
-"""Direct preference optimization: the SELM objective without its optimism term."""
+"""Direct preference optimization (arXiv 2305.18290, eq. 7): the SELM objective without its optimism term.
+
+Minimised, for each pair:  -log sigma(r_w - r_l),  r = beta (log pi - log pi_ref).
+"""
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from torch import Tensor
-
 from selm_runtime.contract import ObjectiveConfig
-from selm_runtime.train.objectives.base import Evaluated, Objective, Sums
+from selm_runtime.train.objectives.base import Evaluated, Objective, Record, dpo_rewards, evaluated, log_sigmoid
 
 
-def preference_losses(policy: Sums, reference: Sums, beta: float) -> tuple[Tensor, dict[str, Tensor]]:
-    """-log sigma(r_w - r_l) with the implicit reward r = beta (log pi - log pi_ref): paper section 3 and eq. 4.2.
-
-    Returns losses [pairs] and the metrics [pairs] that every preference objective reports.
-    """
-    chosen_reward = beta * (policy.chosen - reference.chosen)
-    rejected_reward = beta * (policy.rejected - reference.rejected)
-    margin = chosen_reward - rejected_reward
-    losses = -F.logsigmoid(margin)
-    metrics = {
-        "preferenceLoss": losses.detach(),
-        "rewardChosen": chosen_reward.detach(),
-        "rewardRejected": rejected_reward.detach(),
-        "rewardMargin": margin.detach(),
-        "rewardAccuracy": (margin.detach() > 0).to(losses.dtype),
-        "logProbChosen": policy.chosen.detach(),
-        "logProbRejected": policy.rejected.detach(),
-    }
-    return losses, metrics
+def evaluate(record: Record, config: ObjectiveConfig) -> Evaluated:
+    chosen, rejected = dpo_rewards(record, config)
+    return evaluated(record, -log_sigmoid(chosen - rejected), (chosen, rejected))
 
 
-def evaluate(policy: Sums, reference: Sums, config: ObjectiveConfig) -> Evaluated:
-    """L_DPO for each pair."""
-    losses, metrics = preference_losses(policy, reference, config.beta)
-    return Evaluated(losses, {"loss": losses.detach(), **metrics})
-
-
-def needs_explored(_: ObjectiveConfig) -> bool:
-    """Never: `alpha` has no meaning here."""
-    return False
-
-
-DPO = Objective(name="DPO", evaluate=evaluate, needs_explored=needs_explored)
+OBJECTIVE = Objective("DPO", evaluate)

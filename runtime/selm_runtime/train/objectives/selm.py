@@ -8,8 +8,15 @@ would say. `log pi_ref` is a constant that changes the value alone, so that the 
 from __future__ import annotations
 
 from selm_runtime.contract import ObjectiveConfig
-from selm_runtime.train.objectives.base import Evaluated, Objective, Sums
-from selm_runtime.train.objectives.dpo import preference_losses
+from selm_runtime.train.objectives.base import (
+    Evaluated,
+    Objective,
+    Record,
+    dpo_rewards,
+    evaluated,
+    log_sigmoid,
+    where_alpha,
+)
 
 
 def optimism_weight(config: ObjectiveConfig) -> float:
@@ -17,23 +24,13 @@ def optimism_weight(config: ObjectiveConfig) -> float:
     return config.alpha * config.beta if config.optimism_weighting == "AlphaBeta" else config.alpha
 
 
-def evaluate(policy: Sums, reference: Sums, config: ObjectiveConfig) -> Evaluated:
-    """L_SELM for each pair. At alpha = 0 this is L_DPO to the bit: the term is left out, not multiplied by zero."""
-    losses, metrics = preference_losses(policy, reference, config.beta)
-    if not needs_explored(config):
-        return Evaluated(losses, {"loss": losses.detach(), **metrics})
-    if policy.explored is None or reference.explored is None:
-        raise ValueError("the SELM objective with alpha > 0 needs the explored response's log-probabilities")
-    log_ratio = policy.explored - reference.explored
-    optimism = optimism_weight(config) * log_ratio
-    losses = losses + optimism
-    metrics |= {"optimism": optimism.detach(), "exploredLogRatio": log_ratio.detach()}
-    return Evaluated(losses, {"loss": losses.detach(), **metrics})
+def evaluate(record: Record, config: ObjectiveConfig) -> Evaluated:
+    """At alpha = 0 this is L_DPO to the bit: the term is left out, not multiplied by zero."""
+    chosen, rejected = dpo_rewards(record, config)
+    bonus = optimism_weight(config) * record.explored_ratio if where_alpha(config) else None
+    return evaluated(record, -log_sigmoid(chosen - rejected), (chosen, rejected), bonus=bonus)
 
 
-def needs_explored(config: ObjectiveConfig) -> bool:
-    """Only where the term has a weight."""
-    return config.alpha != 0.0
-
-
-SELM = Objective(name="SELM", evaluate=evaluate, needs_explored=needs_explored)
+OBJECTIVE = Objective(
+    "SELM", evaluate, explores=where_alpha, reads=frozenset({"alpha", "optimism_weighting", "explored"})
+)
