@@ -99,7 +99,7 @@ def simpo(p: One, c: ObjectiveConfig) -> Tensor:
 
 
 def robust_dpo(p: One, c: ObjectiveConfig) -> Tensor:
-    """arXiv 2403.00409, eq. 12: ((1 - eps) L(w, l) - eps L(l, w)) / (1 - 2 eps)."""
+    """arXiv 2403.00409: ((1 - eps) L(w, l) - eps L(l, w)) / (1 - 2 eps)."""
     assert c.robust_dpo is not None
     eps = c.robust_dpo.epsilon
     flipped = -torch.log(sigma(-c.beta * p.delta))

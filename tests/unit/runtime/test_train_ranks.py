@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -285,3 +286,75 @@ def test_offline_pairs_switch_the_exploring_term_off(world: TrainWorld) -> None:
     assert ended.manifest is not None, ended.outcomes
     assert "exploredLogRatio" not in ended.manifest.metrics
     assert ended.manifest.metrics["rewardAccuracy"] > 0
+
+
+# Objectives beside SELM
+
+
+def objective(kind: str, **more: Any) -> dict[str, Any]:
+    return {"type": kind, "alpha": 0.3, "beta": 0.1, **more}
+
+
+def assert_same_figures(one: Ended, other: Ended, *names: str) -> None:
+    assert one.manifest is not None, one.outcomes
+    assert other.manifest is not None, other.outcomes
+    for name in ("loss", "lossLast", *names):
+        assert one.manifest.metrics[name] == pytest.approx(other.manifest.metrics[name], abs=2e-6), name
+
+
+def test_an_objective_without_a_reference_does_not_depend_on_it(world: TrainWorld) -> None:
+    settings = {"objective": objective("SimPO"), "iteration": 2, "batchSize": 8}
+    previous = train(world, world.config("simpo-previous", **settings))
+    initial = train(world, world.config("simpo-initial", reference="Initial", **settings))
+    assert previous.manifest is not None, previous.outcomes
+    assert previous.weights == initial.weights
+
+
+def test_running_figures_do_not_depend_on_ranks_and_micro_batches(world: TrainWorld) -> None:
+    settings = {"objective": objective("AlphaDPO"), "batchSize": 6, "learningRate": 1e-4}
+    two = train(world, world.config("alpha-two", **settings))
+    one = train(world, world.config("alpha-one", maxTokensPerMicroBatch=1, **settings), ranks=1)
+    assert_same_figures(one, two, "rewardMargin")
+
+
+@pytest.mark.long
+def test_running_figures_outlive_a_resume(world: TrainWorld) -> None:
+    settings = {"objective": objective("AlphaDPO")}
+    undisturbed = train(world, world.config("alpha-undisturbed", **settings))
+    assert train(world, world.config("alpha-resumed", **settings), stop_after=2).codes == [75, 75]
+    assert train(world, world.config("alpha-resumed", attempt=2, **settings)).weights == undisturbed.weights
+
+
+def test_a_share_of_own_pairs_trains_alike_on_any_number_of_ranks(world: TrainWorld) -> None:
+    settings = {"objective": objective("XPO"), "offlineShare": 0.5, "batchSize": 6, "learningRate": 1e-4}
+    two = train(world, world.config("hybrid-two", **settings))
+    one = train(world, world.config("hybrid-one", **settings), ranks=1)
+    assert_same_figures(one, two, "exploredLogRatio")
+    assert two.manifest is not None
+    assert two.manifest.facts["steps"] == 6  # 18 pairs of the iteration, three of them in a batch
+
+
+def test_several_explored_responses_train_alike_on_any_number_of_ranks(world: TrainWorld) -> None:
+    settings = {"objective": objective("SEPOPO", explored="Mean"), "batchSize": 6, "learningRate": 1e-4}
+    two = train(world, world.config("mean-two", **settings))
+    one = train(world, world.config("mean-one", maxTokensPerMicroBatch=1, **settings), ranks=1)
+    assert_same_figures(one, two, "exploredLogRatio")
+
+
+def test_all_iterations_pairs_are_trained_on(world: TrainWorld) -> None:
+    ended = train(world, world.config("all-iterations", iteration=2, objective=objective("NSDPO"), batchSize=12))
+    assert ended.manifest is not None, ended.outcomes
+    assert ended.manifest.facts["pairs"] == 36
+
+
+def test_the_guard_ends_a_training_that_runs_away_on_all_ranks(world: TrainWorld) -> None:
+    runaway = {"type": "SELM", "alpha": 1000.0, "beta": 1.0}
+    config = world.config("runaway", objective=runaway, learningRate=1e-2, guard={"maxLogRatio": 1.0})
+    ended = train(world, config)
+    assert ended.codes == [64, 64]
+    assert ended.manifest is None
+    for outcome in ended.outcomes:
+        assert outcome is not None
+        assert outcome.error is not None
+        assert outcome.error.reason == "ExploredLogRatio"
+        assert "spec.training.guard.maxLogRatio allows 1" in outcome.error.message

@@ -1,4 +1,4 @@
-"""NS-DPO: preferences that drift, older pairs discounted (arXiv 2407.18676, eq. 9).
+"""NS-DPO: preferences that drift, older pairs discounted (arXiv 2407.18676).
 
 Minimised, for each pair:  gamma^age (-log sigma(r_w - r_l)),  age: iterations since the pair was made. Training takes
 the pairs of all iterations so far. The weights are not divided by their sum, as the published code does within a

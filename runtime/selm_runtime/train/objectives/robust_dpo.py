@@ -1,4 +1,4 @@
-"""Robust DPO (arXiv 2403.00409, eq. 12): unbiased under labels that are flipped with probability epsilon.
+"""Robust DPO (arXiv 2403.00409): unbiased under labels that are flipped with probability epsilon.
 
 Minimised, for each pair:  ((1 - epsilon) l(z) - epsilon l(-z)) / (1 - 2 epsilon),  l(z) = -log sigma(z), z = r_w - r_l.
 The loss may be negative.

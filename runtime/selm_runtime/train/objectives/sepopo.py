@@ -1,4 +1,4 @@
-"""SE-POPO: preference-based exploration with a bounded bonus (arXiv 2502.00616 and its code, `wpo.py`).
+"""SE-POPO: preference-based exploration with a bounded bonus (arXiv 2502.00666 and its code, `wpo.py`).
 
 Minimised, for each pair:  -log sigma(r_w - r_l) + (alpha / beta) (sigma(beta (log pi(y_e|x) - log pi_ref(y_e|x))) - 1/2).
 The bonus lies within alpha / (2 beta) of 0; its slope where policy and reference agree is alpha / 4. With several
