@@ -179,18 +179,27 @@ def test_the_phases_metrics_say_how_far_the_explored_responses_fell_at_worst() -
 
 
 @pytest.mark.parametrize(
-    ("limit", "ratio", "warns"), [(None, -99.0, 0.0), (None, -101.0, 1.0), (10.0, -4.0, 0.0), (10.0, -6.0, 1.0)]
+    ("limit", "ratio", "told", "warns"),
+    [
+        (None, -99.0, False, 0.0),
+        (None, -101.0, True, 1.0),
+        (10.0, -4.0, False, 0.0),
+        (10.0, -6.0, True, 0.0),
+        (1000.0, -101.0, True, 1.0),
+    ],
 )
-def test_the_guard_warns_at_half_its_limit_or_at_a_hundred_nats(
-    limit: float | None, ratio: float, warns: float
+def test_the_guard_warns_in_the_metrics_whatever_its_limit_and_tells_at_half_of_it(
+    limit: float | None, ratio: float, told: bool, warns: float
 ) -> None:
-    assert guard.watch(0, {"exploredLogRatio": ratio}, GuardConfig(max_log_ratio=limit)) == {"guardWarning": warns}
+    step, limits = {"exploredLogRatio": ratio}, GuardConfig(max_log_ratio=limit)
+    assert guard.is_worth_telling(step, limits) == told
+    assert guard.watch(0, step, limits) == {"exploredWarning": warns}
 
 
 def test_the_guard_stops_beyond_its_limit_and_has_nothing_to_say_without_exploring() -> None:
     limits = GuardConfig(max_log_ratio=10.0)
     guard.watch(3, {"exploredLogRatio": -10.0}, limits)
-    assert guard.watch(3, {"exploredLogRatio": 50.0}, limits) == {"guardWarning": 0.0}
+    assert guard.watch(3, {"exploredLogRatio": 50.0}, limits) == {"exploredWarning": 0.0}
     assert guard.watch(3, {"loss": 0.7}, limits) == {}
     with pytest.raises(InvalidInput, match=r"step 3 .* 10\.1 nats below .*maxLogRatio allows 10") as failure:
         guard.watch(3, {"exploredLogRatio": -10.1}, limits)
