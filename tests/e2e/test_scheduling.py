@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from support.e2e_runs import make_run
@@ -34,9 +36,10 @@ def test_a_run_tells_why_its_pods_do_not_start(lab: Lab, inputs: dict[str, str])
 
 def test_a_quota_that_is_used_up_is_told(lab: Lab, inputs: dict[str, str]) -> None:
     name = "over-quota"
-    quota = lab.kubectl_process("create", "quota", name, "--hard=pods=0")
-    if quota.returncode != 0:
-        pytest.skip(f"this cluster has no quotas: {quota.stderr.strip()}")
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": {"hard": {"pods": "0"}}}
+    made = lab.kubectl_process("create", "-f", "-", stdin=json.dumps(quota))
+    if made.returncode != 0:
+        pytest.skip(f"this cluster has no quotas: {made.stderr.strip()}")
     try:
         lab.apply(make_run(name, inputs, seed=204))
         lab.until("the run tells that no pod is made", lambda: f"exceeded quota: {name}" in message(lab, name))
