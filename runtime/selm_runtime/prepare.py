@@ -13,7 +13,7 @@ from selm_runtime.data.rows import common_columns, copy_rows, held_out_rows, por
 from selm_runtime.errors import STORE_UNAVAILABLE, InvalidInput, TemporaryFailure
 from selm_runtime.inputs import HELD_OUT
 from selm_runtime.phase import PhaseContext
-from selm_runtime.prepare_checks import DataFacts, check_data, check_model
+from selm_runtime.prepare_checks import DataFacts, check_data, check_model, check_score_columns
 from selm_runtime.prepare_data import Dataset, SplitRows, read_split, resolve_data
 from selm_runtime.prepare_models import Wanted, import_model, publish_import, read_config
 from selm_runtime.prepare_sources import resolve_model
@@ -38,6 +38,7 @@ def run(ctx: PhaseContext) -> None:
     files, facts, rows = _cut(ctx, train, held_out)
     check_data(ctx.config, facts)
     check_scoring(ctx.config.scoring, common_columns(files.values()))
+    check_score_columns(ctx.config, common_columns(path for name, path in files.items() if name != HELD_OUT))
     ctx.reporter.event("stage", name="data", seconds=round(time.monotonic() - started, 3), rows=rows)
     policy, *rewards = sources
     imports = [import_model(ctx, policy, lambda local: check_policy(ctx.config, local))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,28 @@ def check_data(config: PhaseConfig, facts: DataFacts) -> None:
     _check_held_out(config, facts)
     _check_pairs(config, facts)
     _check_sizes(config, facts)
+
+
+def check_score_columns(config: PhaseConfig, columns: Collection[str]) -> None:
+    """Raises InvalidInput where pairs of the data's own are to be reward-augmented and have no columns with scores.
+
+    `columns`: those that every row for training has.
+    """
+    augmented = config.data.reward_augmented
+    own_pairs = config.training.pairs == "Offline" or config.offline_iterations or config.training.offline_share
+    if augmented is None or not own_pairs:
+        return
+    for field, name in (
+        ("chosenScoreColumn", augmented.chosen_score_column),
+        ("rejectedScoreColumn", augmented.rejected_score_column),
+    ):
+        if name not in columns:
+            there = ", ".join(sorted(columns)) or "none"
+            raise InvalidInput(
+                "NoScores",
+                f"spec.data.rewardAugmented.{field}: found {name!r}, which not every row has; allowed is one of the "
+                f"columns with the scores of the data's own pairs (there are: {there})",
+            )
 
 
 def check_model(config: PhaseConfig, model: Mapping[str, Any]) -> None:

@@ -21,6 +21,11 @@ AT_APPLY: list[tuple[str, dict[str, Any], str]] = [
     ("a batch that ranks do not divide", {"training": {"batchSize": 9, "ranksPerNode": 1}}, "spec.training.batchSize"),
     ("a schedule entry beyond the iterations", {"schedule": [{"iteration": 2, "alpha": 0.0}]}, "spec.schedule"),
     ("several samples at temperature 0", {"generation": {"temperature": 0.0}}, "spec.generation.temperature"),
+    (
+        "parameters of another objective",
+        {"training": {"objective": {"type": "DPO", "simPO": {"gamma": 1}}}},
+        "spec.training.objective.simPO",
+    ),
     ("an objective that does not exist", {"training": {"objective": {"type": "PPO"}}}, "spec.training.objective.type"),
 ]
 
@@ -37,7 +42,7 @@ def test_the_api_server_refuses_a_name_with_a_dot(lab: Lab, inputs: dict[str, st
 # --- refused by the operator, before any Job ---------------------------------------------------------------------
 
 NOT_YET: list[tuple[str, dict[str, Any], str]] = [
-    ("an objective of a later release", {"training": {"objective": {"type": "XPO"}}}, "training.objective.type"),
+    ("adapters, of a later release", {"training": {"lora": {"rank": 8}}}, "training.lora"),
     (
         "a scorer of a later release",
         {

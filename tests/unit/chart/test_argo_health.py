@@ -68,7 +68,7 @@ async def out_of_attempts(world: World) -> None:
 
 
 async def refused(world: World) -> None:
-    world.change(training={"objective": {"type": "XPO"}})
+    world.change(training={"lora": {}})
     await world.settle()
 
 

@@ -22,10 +22,10 @@ def with_file_store(volume: Mapping[str, object], mount: str, phase: str = "All"
 
 
 REFUSED = {
-    "an objective that is not built": (
-        make_run().with_spec(training={"objective": {"type": "XPO"}}),
+    "adapters, which are not built": (
+        make_run().with_spec(training={"lora": {}}),
         "NotYetSupported",
-        "spec.training.objective.type: XPO is not built yet; SELM and DPO are",
+        "spec.training.lora: LoRA is not built yet; leave it out to train all weights",
     ),
     "a scorer that is not built": (
         make_run().with_spec(
@@ -140,7 +140,7 @@ async def test_engine_args_may_change_with_the_resume_of_a_suspended_run() -> No
 async def test_a_finished_run_is_not_unfinished_by_a_spec_that_is_refused_today() -> None:
     world = World(make_run())
     await world.finish()
-    world.change(training={"objective": {"type": "XPO"}})
+    world.change(training={"lora": {}})
     await world.settle()
     assert world.is_("Succeeded") == ("True", "Succeeded")
     world.change(training={"nonsense": 1})
