@@ -20,7 +20,7 @@ from selm_local.controllers.namespaces import NamespaceController
 from selm_local.controllers.quotas import QuotaController
 from selm_local.controllers.scheduler import Scheduler
 from selm_local.node.agent import NodeAgent, machine_resources
-from selm_local.node.context import NodeContext, container_environment
+from selm_local.node.context import ApiAccess, NodeContext, container_environment
 from selm_local.node.devices import GPU, Devices
 from selm_local.node.isolation import detect
 from selm_local.state import StateDir
@@ -90,6 +90,7 @@ async def serve(
         agent.run(),
     ]
     bound = await server.start(HOST, settings.port)
+    context.api = ApiAccess(HOST, bound, certificates.ca.read_bytes(), server.access.issue)
     text = kubeconfig(f"https://{HOST}:{bound}", certificates.ca.read_bytes(), token)
     write_private(state.kubeconfig, text.encode())
     _log.info("serving on https://%s:%s, state in %s", HOST, bound, state.root)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import datetime as dt
 import hmac
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +20,10 @@ from selm_local.apiserver.errors import ApiError, bad_request, unauthorized
 from selm_local.apiserver.resources import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
+    PODS,
     ROLE_BINDINGS,
     ROLES,
+    SECRETS,
     SERVICE_ACCOUNTS,
 )
 from selm_local.apiserver.storage import Object, Storage
@@ -28,6 +31,9 @@ from selm_local.apiserver.storage import Object, Storage
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 _ALGORITHM = "HS256"
 _KEY = "service-account-signing-key"
+_EXTRA = "authentication.kubernetes.io"
+BOUND = {"Pod": PODS, "Secret": SECRETS}
+"""What a token may be bound to: kind → resource."""
 MIN_TOKEN_SECONDS = 600
 MAX_TOKEN_SECONDS = 2**32
 
@@ -110,14 +116,15 @@ class Access:
         everyone = "system:unauthenticated" if name == ANONYMOUS.name else "system:authenticated"
         return User(name, tuple(dict.fromkeys([*groups, everyone])), uid)
 
-    def user_of_token(self, token: str, audience: str = ISSUER) -> User | None:
+    def user_of_token(self, token: str, audiences: Sequence[str] = (ISSUER,)) -> User | None:
+        """Whose token it is; None where it is nobody's, no longer valid, or for none of the audiences."""
         if hmac.compare_digest(token.encode(), self._admin_token.encode()):
             return ADMIN
         try:
             # Times are checked below, by the cluster's clock.
             options: jwt.types.Options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
             claims = jwt.decode(
-                token, self._key, algorithms=[_ALGORITHM], audience=audience, issuer=ISSUER, options=options
+                token, self._key, algorithms=[_ALGORITHM], audience=list(audiences), issuer=ISSUER, options=options
             )
         except jwt.InvalidTokenError:
             return None
@@ -128,24 +135,50 @@ class Access:
         found = self._storage.get(SERVICE_ACCOUNTS.storage, namespace, account["name"])
         if found is None or found.object["metadata"]["uid"] != account["uid"]:
             return None
+        extra = {f"{_EXTRA}/credential-id": [f"JTI={claims['jti']}"]}
+        for kind, resource in BOUND.items():
+            holder = bound.get(kind.lower())
+            if holder is None:
+                continue
+            stored = self._storage.get(resource.storage, namespace, holder["name"])
+            if stored is None or stored.object["metadata"]["uid"] != holder["uid"]:
+                return None
+            if kind == "Pod":
+                extra |= {f"{_EXTRA}/pod-name": [holder["name"]], f"{_EXTRA}/pod-uid": [holder["uid"]]}
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
-        return User(f"system:serviceaccount:{namespace}:{account['name']}", groups, account["uid"])
+        return User(f"system:serviceaccount:{namespace}:{account['name']}", groups, account["uid"], extra)
 
-    def issue(self, account: Object, seconds: int, audiences: list[str]) -> tuple[str, dt.datetime]:
-        """A token for a ServiceAccount and when it ends. It dies with the account."""
+    @staticmethod
+    def audiences_of(token: str) -> list[str]:
+        """Whom a token that `user_of_token` accepted is for; the administrator's is for the server."""
+        try:
+            return list(jwt.decode(token, options={"verify_signature": False})["aud"])
+        except jwt.InvalidTokenError:
+            return [ISSUER]
+
+    def issue(
+        self, account: Object, seconds: int, audiences: Sequence[str], bound: Object | None = None
+    ) -> tuple[str, dt.datetime]:
+        """A token for a ServiceAccount and when it ends. It dies with the account, and with the object it is bound to.
+
+        bound: kind (of BOUND), name and uid.
+        """
         now = self._clock()
         ends = now + dt.timedelta(seconds=seconds)
         found = account["metadata"]
         namespace, name = found["namespace"], found["name"]
-        claims = {
+        claims: dict[str, Any] = {
             "iss": ISSUER,
-            "aud": audiences or [ISSUER],
+            "aud": list(audiences) or [ISSUER],
+            "jti": str(uuid.uuid4()),
             "sub": f"system:serviceaccount:{namespace}:{name}",
             "iat": int(now.timestamp()),
             "nbf": int(now.timestamp()),
             "exp": int(ends.timestamp()),
             "kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": name, "uid": found["uid"]}},
         }
+        if bound is not None:
+            claims["kubernetes.io"][bound["kind"].lower()] = {"name": bound["name"], "uid": bound["uid"]}
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM), ends
 
     # --- what

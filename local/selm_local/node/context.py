@@ -4,22 +4,47 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from selm_local.apiserver.registry import Registry
 from selm_local.controllers.events import EventRecorder
+from selm_local.controllers.objects import Obj
 from selm_local.node.devices import Devices
 from selm_local.node.isolation import Isolation
 from selm_local.node.runs import ENV_RUN
 from selm_local.state import ENV_STATE_DIR, StateDir
 
 
+@dataclass(frozen=True)
+class ApiAccess:
+    """How containers reach the API server: where it listens, whom it is certified by (PEM), and who mints tokens.
+
+    mint: (ServiceAccount, seconds, audiences, {kind, name, uid} of what the token is bound to) → token and its end.
+    """
+
+    host: str
+    port: int
+    ca: bytes
+    mint: Callable[[Obj, int, Sequence[str], Obj], tuple[str, datetime]]
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which clients in a pod find the server."""
+        address = f"tcp://{self.host}:{self.port}"
+        return {
+            "KUBERNETES_SERVICE_HOST": self.host,
+            "KUBERNETES_SERVICE_PORT": str(self.port),
+            "KUBERNETES_SERVICE_PORT_HTTPS": str(self.port),
+            "KUBERNETES_PORT": address,
+        }
+
+
 @dataclass
 class NodeContext:
-    """The node's surroundings. names: resolvable names by namespace, kept up to date by the node's agent."""
+    """The node's surroundings. names: resolvable names by namespace, kept up to date by the node's agent. api: None
+    where no server listens; pods then get no token."""
 
     registry: Registry
     state: StateDir
@@ -30,6 +55,7 @@ class NodeContext:
     events: EventRecorder
     allocatable: dict[str, str]
     names: dict[str, list[str]] = field(default_factory=dict)
+    api: ApiAccess | None = None
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 

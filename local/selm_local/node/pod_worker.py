@@ -120,6 +120,9 @@ class PodWorker:
         except NotYet as error:
             hindrance = error.waiting
             self._again(RETRY.total_seconds())
+        renewal = self._preparation.renew_tokens()
+        if renewal is not None:
+            self._again(renewal)
         if hindrance is not None:
             init = [self._held_back(view, hindrance) for view in init]
             main = [self._held_back(view, hindrance) for view in main]

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from selm_local.apiserver.errors import ApiError
-from selm_local.apiserver.resources import CONFIG_MAPS, SECRETS
+from selm_local.apiserver.resources import CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS
 from selm_local.controllers.objects import Obj, name_of, namespace_of, uid_of
 from selm_local.node import volumes
 from selm_local.node.context import NodeContext
@@ -18,6 +18,7 @@ from selm_local.node.runs import PodFolder
 from selm_local.node.sources import Sources, references
 from selm_local.node.spec import Surroundings, unsupported
 from selm_local.node.status import Waiting
+from selm_local.node.tokens import ROOT_CA, PodTokens, token_sources, wants_token, with_token_volume
 from selm_local.state import write_json
 
 MACHINE_HOSTS = Path("/etc/hosts")
@@ -40,6 +41,7 @@ class Preparation:
         self._namespace = namespace_of(pod)
         self._hostname = hostname_of(pod)
         self._made: Surroundings | None = None
+        self._tokens: PodTokens | None = None
         self._stale = False
 
     @property
@@ -63,6 +65,7 @@ class Preparation:
         if fields := unsupported(pod):
             return Waiting("CreateContainerError", f"not supported by the embedded cluster's node: {', '.join(fields)}")
         self._folder.work.mkdir(parents=True, exist_ok=True)
+        pod = await self._with_token(pod)
         sources = await self._sources(pod)
         gpus = self._acquire(pod)
         record = {
@@ -78,11 +81,38 @@ class Preparation:
         except volumes.VolumeError as error:
             await self._context.events.record(pod, "Warning", "FailedMount", str(error))
             raise NotYet(Waiting("ContainerCreating", str(error))) from error
+        if self._tokens is not None and self._tokens.renew_at is None and token_sources(pod):
+            self._tokens.renew_at = self._context.clock()  # an earlier agent minted them: it is not known when
         self.refresh_hosts()
         context = self._context
-        self._made = Surroundings(self._folder, made, sources, context.base_env, context.isolation, gpus)
+        base = {**context.base_env, **(context.api.environment() if context.api else {})}
+        self._made = Surroundings(self._folder, made, sources, base, context.isolation, gpus, pod)
         self._stale = False
         return None
+
+    def renew_tokens(self) -> float | None:
+        """Renew the pod's tokens where it is time. Returns the seconds until the next renewal, None: never."""
+        if self._tokens is None:
+            return None
+        left = self._tokens.renew(self._folder.volumes, self._context.clock())
+        return None if left is None else max(left.total_seconds(), 1.0)
+
+    async def _with_token(self, pod: Obj) -> Obj:
+        """The pod as its containers are to find it: with a token, where it is to have one."""
+        api = self._context.api
+        if api is None:
+            return pod
+        name = pod["spec"].get("serviceAccountName") or "default"
+        try:
+            account = await self._context.registry.get(SERVICE_ACCOUNTS, self._namespace, name)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            text = f'failed to fetch token: serviceaccount "{name}" not found'
+            raise NotYet(Waiting("ContainerCreating", text)) from error
+        given = with_token_volume(pod) if wants_token(pod, account) else pod
+        self._tokens = PodTokens(api, given, account)
+        return given
 
     def refresh_hosts(self) -> None:
         """Write the names that resolve now into the pod's hosts file, in place: it is mounted in containers."""
@@ -119,7 +149,11 @@ class Preparation:
 
     async def _sources(self, pod: Obj) -> Sources:
         """The Secrets and ConfigMaps that exist of those that the pod names."""
-        found = Sources(allocatable=self._context.allocatable)
+        tokens, api = self._tokens, self._context.api
+        mint = None if tokens is None else lambda source: tokens.mint(source, self._context.clock())
+        found = Sources(allocatable=self._context.allocatable, token=mint)
+        if api is not None:
+            found.config_maps[ROOT_CA] = {"data": {"ca.crt": api.ca.decode()}}
         for kind, name in references(pod):
             resource, into = (SECRETS, found.secrets) if kind == "Secret" else (CONFIG_MAPS, found.config_maps)
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,11 +24,15 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class Sources:
-    """Secrets and ConfigMaps of one namespace by name, and the node's allocatable resources."""
+    """Secrets and ConfigMaps of one namespace by name, and the node's allocatable resources.
+
+    token: mints the pod's token for a projected serviceAccountToken source; None where the node cannot.
+    """
 
     secrets: dict[str, Obj] = field(default_factory=dict)
     config_maps: dict[str, Obj] = field(default_factory=dict)
     allocatable: dict[str, str] = field(default_factory=dict)
+    token: Callable[[Obj], str] | None = None
 
     def data(self, kind: Kind, name: str) -> dict[str, bytes] | None:
         """The keys and values of a Secret or ConfigMap; None where there is none of that name."""

@@ -27,7 +27,8 @@ class CreateError(Exception):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the node gives every container. gpus: the devices assigned to the pod; None: the node manages none."""
+    """What the node gives every container. gpus: the devices assigned to the pod; None: the node manages none.
+    pod: as containers find it, with what the node added; None: it added nothing."""
 
     folder: PodFolder
     volumes: Mapping[str, Path]
@@ -35,6 +36,7 @@ class Surroundings:
     base_env: Mapping[str, str]
     isolation: Isolation
     gpus: tuple[int, ...] | None = None
+    pod: Obj | None = None
 
 
 def unsupported(pod: Obj) -> list[str]:
@@ -58,6 +60,8 @@ def build_run(pod: Obj, container: Obj, run: Run, around: Surroundings) -> dict[
         VolumeError: a mount's subPath is wrong.
         CreateError: there is no command.
     """
+    if around.pod is not None:
+        container = next(one for one in containers_of(around.pod) if one["name"] == container["name"])
     given = environment(pod, container, around.sources)
     if not container.get("command"):
         raise CreateError(

@@ -107,6 +107,8 @@ def _prepare_one(pod: Obj, volume: Obj, roots: VolumeRoots, sources: Sources, cl
                 files |= _keys("ConfigMap", inner["name"], inner, sources, mode)
             elif (inner := part.get("downwardAPI")) is not None:
                 files |= _downward(pod, inner, sources, mode)
+            elif (inner := part.get("serviceAccountToken")) is not None and sources.token is not None:
+                files[inner["path"]] = (sources.token(inner).encode(), 0o644 if mode is None else mode)
             else:
                 raise VolumeError(f"projected source {', '.join(part)} is not supported by the embedded cluster")
     else:

@@ -198,7 +198,7 @@ async def test_a_job_s_table_reads_like_kubectl(world: World) -> None:
         "succeeded": 3,
         "startTime": "2026-01-01T00:00:00Z",
         "completionTime": "2026-01-01T00:01:05Z",
-        "conditions": [{"type": "Complete", "status": "True"}],
+        "conditions": [{"type": kind, "status": "True"} for kind in ("SuccessCriteriaMet", "Complete")],
     }
     await world.registry.patch(JOBS, "default", "j", {"status": status}, subresource="status")
     _, table = await world.call("GET", "/apis/batch/v1/namespaces/default/jobs", headers=TABLE)

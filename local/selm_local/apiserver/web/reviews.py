@@ -8,6 +8,7 @@ from aiohttp import web
 
 from selm_local.apiserver import errors, meta
 from selm_local.apiserver.access import (
+    BOUND,
     ISSUER,
     MAX_TOKEN_SECONDS,
     MIN_TOKEN_SECONDS,
@@ -96,16 +97,44 @@ def _rules(access: Access, user: User, namespace: str | None) -> Object:
 def _token_review(access: Access, spec: Object) -> Object:
     if not spec.get("token"):
         return {"user": {}, "error": "[invalid bearer token, no token in the review]"}
-    user = access.user_of_token(spec["token"])
+    wanted = spec.get("audiences") or [ISSUER]
+    user = access.user_of_token(spec["token"], wanted)
     if user is None:
         return {"user": {}, "error": "[invalid bearer token]"}
-    return {"authenticated": True, "user": user.info(), "audiences": [ISSUER]}
+    held = access.audiences_of(spec["token"])
+    return {"authenticated": True, "user": user.info(), "audiences": [one for one in wanted if one in held]}
+
+
+def _bound_object(call: Call, account: Object, reference: Object) -> Object:
+    """The object that a token is to be bound to, as its claim names it. Raises ApiError."""
+    kind, name = str(reference.get("kind") or ""), str(reference.get("name") or "")
+    resource = BOUND.get(kind)
+    if resource is None or reference.get("apiVersion") != "v1":
+        raise errors.bad_request(f"cannot bind token to object of type {reference.get('apiVersion')}, Kind={kind}")
+    found = call.registry.stored(resource, call.target.namespace, name).object
+    uid = found["metadata"]["uid"]
+    if reference.get("uid") not in (None, "", uid):
+        why = (
+            f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record. "
+            "The object might have been deleted and then recreated"
+        )
+        raise errors.conflict("", resource.plural, name, why)
+    mine = account["metadata"]["name"]
+    if kind == "Pod" and found["spec"].get("serviceAccountName") != mine:
+        why = f'cannot bind token for serviceaccount "{mine}" to pod running with different serviceaccount name.'
+        raise errors.bad_request(why)
+    return {"kind": kind, "name": name, "uid": uid}
 
 
 async def token(call: Call, access: Access) -> web.StreamResponse:
     """POST serviceaccounts/{name}/token: a TokenRequest."""
     request = call.write_request("CreateOptions")
     obj = await call.read_object(request)
+    sent = obj.get("metadata") or {}
+    if sent.get("name") not in (None, "", call.name):
+        raise errors.bad_request(
+            f"the name of the object ({sent['name']}) does not match the name on the URL ({call.name})"
+        )
     account = call.registry.stored(SERVICE_ACCOUNTS, call.target.namespace, call.name)
     spec: Object = dict(obj.get("spec") or {})
     seconds = spec.get("expirationSeconds")
@@ -116,17 +145,18 @@ async def token(call: Call, access: Access) -> web.StreamResponse:
             f"spec.expirationSeconds: Invalid value: {seconds!r}: must be a whole number of seconds"
         )
     if not MIN_TOKEN_SECONDS <= seconds <= MAX_TOKEN_SECONDS:
-        text = f"may not specify a duration less than {MIN_TOKEN_SECONDS} seconds or more than 2^32 seconds"
+        short = seconds < MIN_TOKEN_SECONDS
+        text = f"may not specify a duration {'less than 10 minutes' if short else 'larger than 2^32 seconds'}"
         problems.append(invalid("spec.expirationSeconds", seconds, text))
-    if spec.get("boundObjectRef"):
-        raise errors.not_implemented("tokens bound to an object (spec.boundObjectRef)")
     for i, audience in enumerate(spec.get("audiences") or []):
         if not audience:
             problems.append(required(f"spec.audiences[{i}]"))
     if problems:
         raise errors.invalid("authentication.k8s.io", "TokenRequest", "", problems)
-    made, ends = access.issue(account.copy(), seconds, spec.get("audiences") or [])
-    spec |= {"expirationSeconds": seconds, "audiences": spec.get("audiences") or [ISSUER], "boundObjectRef": None}
+    reference = spec.get("boundObjectRef")
+    bound = _bound_object(call, account.object, reference) if reference else None
+    made, ends = access.issue(account.copy(), seconds, spec.get("audiences") or [], bound)
+    spec |= {"expirationSeconds": seconds, "audiences": spec.get("audiences") or [ISSUER], "boundObjectRef": reference}
     found = account.object["metadata"]
     answer = {
         "kind": "TokenRequest",
