@@ -13,11 +13,13 @@ from selm_local.apiserver.__main__ import admin_token
 from selm_local.apiserver.registry import Registry
 from selm_local.apiserver.tls import ensure_certificates, kubeconfig, write_private
 from selm_local.apiserver.web.app import ApiServer
+from selm_local.controllers.deployments import DeploymentController
 from selm_local.controllers.events import EventRecorder
 from selm_local.controllers.garbage import GarbageCollector
 from selm_local.controllers.jobs import JobController
 from selm_local.controllers.namespaces import NamespaceController
 from selm_local.controllers.quotas import QuotaController
+from selm_local.controllers.replicasets import ReplicaSetController
 from selm_local.controllers.scheduler import Scheduler
 from selm_local.node.agent import NodeAgent, machine_resources
 from selm_local.node.context import ApiAccess, NodeContext, container_environment
@@ -84,6 +86,8 @@ async def serve(
     controllers = [
         NamespaceController(registry).run(),
         QuotaController(registry).run(),
+        DeploymentController(registry).run(),
+        ReplicaSetController(registry).run(),
         GarbageCollector(registry).run(),
         JobController(registry).run(),
         Scheduler(registry, NODE_NAME).run(),

@@ -89,6 +89,7 @@ class Client:
         content_type: str = "application/json",
         accept: str = "application/json",
         token: str = "",
+        headers: dict[str, str] | None = None,
     ) -> Answer:
         """One request. body: text as it is, anything else as JSON. token: of another user than the kubeconfig's."""
         session = self._session(token) if token else self._admin
@@ -98,7 +99,7 @@ class Client:
             self.url + path,
             params=query,
             data=data,
-            headers={"Accept": accept, "Content-Type": content_type},
+            headers={"Accept": accept, "Content-Type": content_type, **(headers or {})},
             timeout=REQUEST_SECONDS,
         )
         try:

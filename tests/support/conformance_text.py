@@ -22,7 +22,7 @@ _VOLATILE: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 _NOT_COMPARED = frozenset({"soft", "err", "warning"})
 # A real server's remark beside the true causes.
-_REMARK = "some validation rules were not checked"
+REMARK = "some validation rules were not checked"
 
 
 def plain_text(text: str, namespace: str) -> str:
@@ -89,5 +89,5 @@ def _of_errors(recorded: dict[str, Any], came: dict[str, Any], path: str) -> lis
 
 def _essence(status: dict[str, Any]) -> tuple[Any, Any, list[tuple[str, str]]]:
     causes = (status.get("details") or {}).get("causes") or []
-    fields = sorted((c.get("field", ""), c.get("reason", "")) for c in causes if _REMARK not in c.get("message", ""))
+    fields = sorted((c.get("field", ""), c.get("reason", "")) for c in causes if REMARK not in c.get("message", ""))
     return status.get("code"), status.get("reason"), fields

@@ -11,11 +11,13 @@ from typing import Any
 
 from selm_local.apiserver.registry import Registry
 from selm_local.apiserver.resources import JOBS, PODS
+from selm_local.controllers.deployments import DeploymentController
 from selm_local.controllers.events import EventRecorder
 from selm_local.controllers.garbage import GarbageCollector
 from selm_local.controllers.jobs import JobController
 from selm_local.controllers.namespaces import NamespaceController
 from selm_local.controllers.quotas import QuotaController
+from selm_local.controllers.replicasets import ReplicaSetController
 from selm_local.controllers.scheduler import Scheduler
 from selm_local.node.agent import NodeAgent
 from selm_local.node.context import NodeContext, container_environment
@@ -56,6 +58,8 @@ class LocalCluster:
         for controller in (
             NamespaceController(registry).run(),
             QuotaController(registry).run(),
+            DeploymentController(registry).run(),
+            ReplicaSetController(registry).run(),
             GarbageCollector(registry).run(),
             JobController(registry).run(),
             Scheduler(registry, NODE).run(),

@@ -11,6 +11,7 @@ from typing import Any
 
 from support.conformance import pick
 from support.conformance_client import Answer, Client
+from support.conformance_text import REMARK
 
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
@@ -20,7 +21,10 @@ APPLY = "application/apply-patch+yaml"
 
 @dataclass(frozen=True)
 class Variant:
-    """`NS` in the path stands for the namespace. find: expression → value, of a successful answer."""
+    """`NS` in the path stands for the namespace. find: expression → value, of a successful answer.
+
+    user: who is impersonated; empty: the client's own.
+    """
 
     what: str
     request: str
@@ -31,12 +35,22 @@ class Variant:
     find: dict[str, Any] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
     type: str = "application/json"
+    accept: str = "application/json"
+    user: str = ""
 
     def problems(self, client: Client, namespace: str) -> list[str]:
         """How the answer departs from what must come."""
         method, path = self.request.split(" ", 1)
         path = path.replace("NS", f"namespaces/{namespace}")
-        answer = client.send(method, path, query=self.query, body=self.body, content_type=self.type)
+        answer = client.send(
+            method,
+            path,
+            query=self.query,
+            body=self.body,
+            content_type=self.type,
+            accept=self.accept,
+            headers={"Impersonate-User": self.user} if self.user else {},
+        )
         if answer.code != self.code:
             return [f"answered {answer.code}, must be {self.code}: {_told(answer)}"]
         if self.code >= 400:
@@ -48,7 +62,8 @@ class Variant:
 
     def _of_refusal(self, answer: Answer) -> list[str]:
         status = answer.body if isinstance(answer.body, dict) else {}
-        named = [cause.get("field", "") for cause in (status.get("details") or {}).get("causes") or []]
+        causes = (status.get("details") or {}).get("causes") or []
+        named = [cause.get("field", "") for cause in causes if REMARK not in cause.get("message", "")]
         problems = []
         if self.reason and status.get("reason") != self.reason:
             problems.append(f"reason {status.get('reason')!r}, must be {self.reason!r}: {_told(answer)}")

@@ -18,6 +18,18 @@ RBAC = "rbac.authorization.k8s.io"
 _READ = ["get", "list", "watch"]
 _WRITE = ["create", "delete", "deletecollection", "patch", "update"]
 _COMMON = ["configmaps", "events", "persistentvolumeclaims", "pods", "serviceaccounts", "services"]
+
+
+def _workloads(read: list[str], write: list[str]) -> list[dict[str, Any]]:
+    """What admin, edit and view have beyond the core group."""
+    groups = {
+        "apps": ["deployments", "replicasets"],
+        "networking.k8s.io": ["networkpolicies"],
+        "policy": ["poddisruptionbudgets"],
+    }
+    return [{"apiGroups": [g], "resources": names, "verbs": [*read, *write]} for g, names in groups.items()]
+
+
 _CLUSTER_ROLES: dict[str, list[dict[str, Any]]] = {
     "cluster-admin": [
         {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
@@ -27,6 +39,7 @@ _CLUSTER_ROLES: dict[str, list[dict[str, Any]]] = {
         {"apiGroups": [""], "resources": [*_COMMON, "secrets"], "verbs": [*_READ, *_WRITE]},
         {"apiGroups": [""], "resources": ["pods/log", "pods/status", "namespaces"], "verbs": _READ},
         {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": [*_READ, *_WRITE]},
+        *_workloads(_READ, _WRITE),
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": [*_READ, *_WRITE]},
         {"apiGroups": [RBAC], "resources": ["roles", "rolebindings"], "verbs": [*_READ, *_WRITE]},
     ],
@@ -34,11 +47,13 @@ _CLUSTER_ROLES: dict[str, list[dict[str, Any]]] = {
         {"apiGroups": [""], "resources": [*_COMMON, "secrets"], "verbs": [*_READ, *_WRITE]},
         {"apiGroups": [""], "resources": ["pods/log", "pods/status", "namespaces"], "verbs": _READ},
         {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": [*_READ, *_WRITE]},
+        *_workloads(_READ, _WRITE),
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": [*_READ, *_WRITE]},
     ],
     "view": [
         {"apiGroups": [""], "resources": [*_COMMON, "pods/log", "pods/status", "namespaces"], "verbs": _READ},
         {"apiGroups": ["batch"], "resources": ["jobs", "jobs/status"], "verbs": _READ},
+        *_workloads(_READ, []),
     ],
     "system:basic-user": [
         {

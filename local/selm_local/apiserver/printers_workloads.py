@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Any
 
 from selm_local.apiserver.durations import age_of, human_duration, since
+from selm_local.apiserver.selectors import text_of
 from selm_local.apiserver.storage import Object
 
 
@@ -167,16 +168,4 @@ def replica_set_cells(obj: Object) -> list[Any]:
 
 def selector_text(selector: Object | None) -> str:
     """A metav1.LabelSelector as kubectl shows it."""
-    if selector is None:
-        return "<none>"
-    parts = [f"{k}={v}" for k, v in sorted((selector.get("matchLabels") or {}).items())]
-    for one in selector.get("matchExpressions") or []:
-        values = ",".join(sorted(one.get("values") or []))
-        match one["operator"]:
-            case "Exists":
-                parts.append(one["key"])
-            case "DoesNotExist":
-                parts.append(f"!{one['key']}")
-            case operator:
-                parts.append(f"{one['key']} {operator.lower()} ({values})")
-    return ",".join(parts) or "<none>"
+    return text_of(selector) or "<none>"

@@ -24,6 +24,7 @@ class Subresource:
 
 
 STATUS = Subresource("status", STATUS_VERBS)
+SCALE = Subresource("scale", STATUS_VERBS, kind="Scale", group="autoscaling", version="v1")
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ DEPLOYMENTS = Resource(
     "Deployment",
     short_names=("deploy",),
     categories=("all",),
-    subresources=(STATUS,),
+    subresources=(SCALE, STATUS),
     generation=True,
 )
 REPLICA_SETS = Resource(
@@ -145,7 +146,7 @@ REPLICA_SETS = Resource(
     "ReplicaSet",
     short_names=("rs",),
     categories=("all",),
-    subresources=(STATUS,),
+    subresources=(SCALE, STATUS),
     generation=True,
 )
 POD_DISRUPTION_BUDGETS = Resource(

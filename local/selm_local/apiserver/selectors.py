@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from selm_local.apiserver.errors import ApiError, bad_request
 
@@ -173,6 +174,21 @@ def from_label_selector(selector: Mapping[str, object] | None) -> Selector:
         for e in expressions:
             found.append(Requirement(e["key"], operators[e["operator"]], frozenset(e.get("values") or [])))
     return Selector(tuple(found))
+
+
+def text_of(selector: Mapping[str, Any] | None) -> str:
+    """A metav1.LabelSelector as the text of a query."""
+    parts = [f"{k}={v}" for k, v in sorted(((selector or {}).get("matchLabels") or {}).items())]
+    for one in (selector or {}).get("matchExpressions") or []:
+        values = ",".join(sorted(one.get("values") or []))
+        match one["operator"]:
+            case "Exists":
+                parts.append(one["key"])
+            case "DoesNotExist":
+                parts.append(f"!{one['key']}")
+            case operator:
+                parts.append(f"{one['key']} {operator.lower()} ({values})")
+    return ",".join(parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,9 @@ class Watcher:
         if not self._events and not self._closed:
             self._ready.clear()
             try:
-                await asyncio.wait_for(self._ready.wait(), timeout)
+                # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the event.
+                async with asyncio.timeout(timeout):
+                    await self._ready.wait()
             except TimeoutError:
                 return None
         return self._events.popleft() if self._events else None

@@ -87,7 +87,9 @@ class GarbageCollector:
                 if not await self._carry_out(actions):
                     break
             try:
-                await asyncio.wait_for(self._wake.wait(), max(resync - loop.time(), 0.0))
+                # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the event.
+                async with asyncio.timeout_at(resync):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
             await asyncio.sleep(DEBOUNCE_SECONDS)

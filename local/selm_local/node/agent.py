@@ -3,7 +3,8 @@
 What a container is not here: it shares the machine's network and process ids, runs as the user who started the
 cluster (`securityContext` is not applied), and gets no share of cpu (requests count for placement alone). Memory
 limits are watched, see the supervisor. Secrets and ConfigMaps in volumes stay as they were at the pod's start, and
-`sizeLimit` of an emptyDir is not enforced. Probes, lifecycle hooks and restartable init containers are refused.
+`sizeLimit` of an emptyDir is not enforced. Lifecycle hooks, gRPC probes and restartable init
+containers are refused.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import logging
 import subprocess
 import time
 from datetime import datetime, timedelta
+from functools import partial
 
 from selm_local.apiserver.errors import ApiError
 from selm_local.apiserver.resources import PODS
@@ -27,6 +28,7 @@ from selm_local.controllers.objects import (
 from selm_local.node.context import NodeContext
 from selm_local.node.messages import MessageReader
 from selm_local.node.preparation import NotYet, Preparation
+from selm_local.node.probes import Probed, Probes
 from selm_local.node.runs import PodFolder, Run
 from selm_local.node.sources import ConfigError
 from selm_local.node.spec import CreateError, build_run
@@ -57,6 +59,7 @@ class PodWorker:
         self._namespace = namespace_of(pod)
         self._preparation = Preparation(context, self.folder, pod)
         self._messages = MessageReader()
+        self._probes = Probes(self._wake.set)
         self._spawned: dict[str, subprocess.Popen[bytes]] = {}
         self._watched: set[str] = set()
         self._stopping: dict[str, float] = {}
@@ -70,6 +73,13 @@ class PodWorker:
 
     async def run(self) -> None:
         """Work until the pod is gone and nothing of it is left."""
+        try:
+            await self._work()
+        finally:
+            await self._probes.close()
+        await asyncio.to_thread(self._remove)
+
+    async def _work(self) -> None:
         failures = 0
         while self._pod is not None:
             self._wake.clear()
@@ -82,10 +92,10 @@ class PodWorker:
                 failures += 1
                 self._again(min(0.5 * 2**failures, 30.0))
             try:
-                await asyncio.wait_for(self._wake.wait(), self._delay)
+                async with asyncio.timeout(self._delay):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
-        await asyncio.to_thread(self._remove)
 
     def refresh_hosts(self) -> None:
         """Let the pod see the names that resolve now."""
@@ -178,8 +188,13 @@ class PodWorker:
             return ContainerView(container)
         number, run = last
         state = run.state()
+        started = ready = True
         if state.phase == "running":
             self._watch(run)
+            verdicts = self._probes.verdicts(Probed(container, run, self._tell, partial(self._stop_unwell, run)))
+            started, ready = verdicts.started, verdicts.ready
+        else:
+            self._probes.forget(run.key)
         previous = self.folder.run(container["name"], number - 1) if number else None
         return ContainerView(
             container,
@@ -188,7 +203,20 @@ class PodWorker:
             message=self._messages.read(run, state, container),
             previous=previous.state() if previous else None,
             previous_message=self._messages.read(previous, previous.state(), container) if previous else None,
+            started=started,
+            ready=ready,
         )
+
+    async def _tell(self, type_: str, reason: str, message: str) -> None:
+        if self._pod is not None:
+            await self._context.events.record(self._pod, type_, reason, message)
+
+    def _stop_unwell(self, run: Run, grace: float | None) -> None:
+        """End a run whose probe failed; what follows is its restart policy's business."""
+        if grace is None and self._pod is not None:
+            grace = float(self._pod["spec"].get("terminationGracePeriodSeconds", 30))
+        self._stop(run, grace or 0.0)
+        self._wake.set()
 
     def _drive(self, pod: Obj, view: ContainerView, policy: str) -> ContainerView:
         """Bring one container forward; returns how it stands afterwards."""

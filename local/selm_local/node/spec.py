@@ -43,9 +43,12 @@ def unsupported(pod: Obj) -> list[str]:
     """Fields of the pod whose behaviour this node does not have; it refuses such a pod instead of pretending."""
     found = []
     for container in containers_of(pod):
-        for name in ("livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "tty", "stdin", "volumeDevices"):
+        for name in ("lifecycle", "tty", "stdin", "volumeDevices"):
             if container.get(name):
                 found.append(f"containers[{container['name']}].{name}")
+        for name in ("livenessProbe", "readinessProbe", "startupProbe"):
+            if "grpc" in (container.get(name) or {}):
+                found.append(f"containers[{container['name']}].{name}.grpc")
     for container in pod["spec"].get("initContainers") or []:
         if container.get("restartPolicy"):
             found.append(f"initContainers[{container['name']}].restartPolicy")

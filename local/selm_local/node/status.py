@@ -28,7 +28,10 @@ ABSENT = RunState("absent")
 
 @dataclass(frozen=True)
 class ContainerView:
-    """What is known of one container: its newest run, the one before, and what it waits for if it waits."""
+    """What is known of one container: its newest run, the one before, and what it waits for if it waits.
+
+    started, ready: what its probes say while it runs.
+    """
 
     spec: Obj
     restarts: int = 0
@@ -37,6 +40,8 @@ class ContainerView:
     previous: RunState | None = None
     previous_message: str | None = None
     waiting: Waiting | None = None
+    started: bool = True
+    ready: bool = True
 
     @property
     def name(self) -> str:
@@ -142,8 +147,8 @@ def _container_status(pod: Obj, view: ContainerView) -> Obj:
         "containerID": f"process://{pod['metadata']['uid']}/{view.name}/{view.restarts}"
         if view.state.phase != "absent"
         else "",
-        "ready": view.succeeded if view.name in init_names else view.running,
-        "started": view.running,
+        "ready": view.succeeded if view.name in init_names else view.running and view.ready,
+        "started": view.running and view.started,
         "restartCount": view.restarts,
         "state": state,
         "lastState": last,
@@ -165,9 +170,9 @@ def _terminated(state: RunState, message: str | None) -> Obj:
 def _conditions(pod: Obj, init: list[ContainerView], main: list[ContainerView], phase: str, now: datetime) -> list[Obj]:
     old = {one["type"]: one for one in (pod.get("status") or {}).get("conditions") or []}
     initialized = all(view.succeeded for view in init) or phase == "Succeeded"
-    ready = bool(main) and all(view.running for view in main) and phase == "Running"
+    ready = bool(main) and all(view.running and view.ready for view in main) and phase == "Running"
     started = any(view.state.phase != "absent" for view in init + main) and phase in ("Pending", "Running")
-    unready = [view.name for view in main if not view.running]
+    unready = [view.name for view in main if not (view.running and view.ready)]
     if phase == "Succeeded":
         why: Obj = {"reason": "PodCompleted"}
     elif phase == "Failed":

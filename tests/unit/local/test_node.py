@@ -205,9 +205,9 @@ async def test_a_missing_secret_holds_a_container_back_until_it_is_there(cluster
     [
         ({"command": None}, "CreateContainerError", "has no command"),
         (
-            {"readinessProbe": {"exec": {"command": ["true"]}}},
+            {"readinessProbe": {"grpc": {"port": 1}}},
             "CreateContainerError",
-            "containers[main].readinessProbe",
+            "containers[main].readinessProbe.grpc",
         ),
     ],
 )

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from support import variant_table, variant_workloads
+from support import variant_access, variant_table, variant_workloads
 from support.conformance_client import Client
 from support.served import served_api
 
-GROUPS = {**variant_table.GROUPS, **variant_workloads.GROUPS}
+GROUPS = {**variant_table.GROUPS, **variant_workloads.GROUPS, **variant_access.GROUPS}
 NAMESPACE_SECONDS = 10
 
 

@@ -17,7 +17,7 @@ from selm_local.apiserver.escalation import Guard
 from selm_local.apiserver.logs import PodLogs
 from selm_local.apiserver.registry import Registry
 from selm_local.apiserver.resources import PODS, REVIEWS, SERVICE_ACCOUNTS, Resource
-from selm_local.apiserver.web import discovery, objects, podlogs, reviews, route
+from selm_local.apiserver.web import discovery, objects, podlogs, reviews, route, scale
 from selm_local.apiserver.web.body import MAX_BODY
 from selm_local.apiserver.web.negotiate import Wanted, wanted
 from selm_local.apiserver.web.objects import Call, Handler
@@ -198,6 +198,8 @@ class ApiServer:
                 return await self._evict(call)
             case ("pods", "binding"):
                 return await self._bind(call)
+            case (_, "scale"):
+                return await scale.scale(call)
             case ("serviceaccounts", "token") if resource == SERVICE_ACCOUNTS:
                 return await reviews.token(call, self.access)
         return await _HANDLERS[target.verb](call)

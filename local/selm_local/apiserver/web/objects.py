@@ -16,7 +16,7 @@ from selm_local.apiserver.resources import Resource
 from selm_local.apiserver.storage import Object, encode
 from selm_local.apiserver.web import body, options, shapes
 from selm_local.apiserver.web.negotiate import Wanted
-from selm_local.apiserver.web.paging import page
+from selm_local.apiserver.web.paging import page, too_large
 from selm_local.apiserver.web.respond import answer, answer_object
 from selm_local.apiserver.web.route import Target
 
@@ -92,6 +92,9 @@ class Call:
 
 
 async def get(call: Call) -> web.StreamResponse:
+    asked, current = options.version_number(call.query), call.registry.storage.version
+    if asked is not None and asked > current:
+        raise too_large(asked, current)
     stored = call.registry.stored(call.resource, call.target.namespace, call.name)
     return _shaped(call, shapes.object_of(call.strategy, stored), shapes.raw_of(call.strategy, stored))
 
