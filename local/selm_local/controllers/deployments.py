@@ -107,8 +107,8 @@ class DeploymentController:
             now, then = int(one["spec"]["replicas"]), wanted[name_of(one)]
             if now == then:
                 continue
-            change = {"spec": {"replicas": then}}
-            one |= await self._registry.patch(REPLICA_SETS, namespace_of(one), name_of(one), change)
+            size = {"spec": {"replicas": then}}
+            one |= await self._registry.patch(REPLICA_SETS, namespace_of(one), name_of(one), size)
             how = "up" if then > now else "down"
             text = f"Scaled {how} replica set {name_of(one)} from {now} to {then}"
             await self._events.record(deployment, "Normal", "ScalingReplicaSet", text)

@@ -25,7 +25,7 @@ def template_hash(template: Obj) -> str:
 
 def bare_template(replica_set: Obj) -> Obj:
     """A ReplicaSet's template without the label that tells it apart."""
-    template = copy.deepcopy(replica_set["spec"]["template"])
+    template: Obj = copy.deepcopy(replica_set["spec"]["template"])
     labels = template["metadata"].get("labels") or {}
     labels.pop(HASH_LABEL, None)
     return template

@@ -101,14 +101,16 @@ def pod_status(
 
 
 def _all_over(views: list[ContainerView]) -> bool:
-    return not any(view.running for view in views)
+    # One that is being started is not over: it may run before it can be told to end.
+    return not any(view.state.phase in ("prepared", "running") for view in views)
 
 
 def _phase(pod: Obj, init: list[ContainerView], main: list[ContainerView], ending: bool) -> str:
     policy = pod["spec"].get("restartPolicy", "Always")
     if ending:
         if not _all_over(init + main):
-            return "Running" if any(view.state.phase != "absent" for view in main) else "Pending"
+            begun = any(view.state.phase in ("running", "exited") or view.previous for view in main)
+            return "Running" if begun else "Pending"
         return "Succeeded" if all(view.succeeded for view in main) else "Failed"
     if not all(view.succeeded for view in init):
         return "Failed" if policy == "Never" and any(view.ended and not view.succeeded for view in init) else "Pending"

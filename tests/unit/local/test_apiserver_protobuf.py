@@ -6,7 +6,10 @@ import struct
 
 import pytest
 
+from selm_local.apiserver.builtin import definition_name
 from selm_local.apiserver.protobuf import MalformedProtobuf, decode
+from selm_local.apiserver.protobuf.fields import TABLE
+from selm_local.apiserver.resources import BUILT_IN, CRDS
 
 
 def varint(value: int) -> bytes:
@@ -111,3 +114,12 @@ def test_fixed_width_fields_of_unknown_numbers_are_skipped() -> None:
         + chunk(2, chunk(1, "x") + chunk(2, "1"))
     )
     assert decode(envelope("v1", "ConfigMap", raw))["data"] == {"x": "1"}
+
+
+def test_every_kind_that_is_served_can_be_sent_as_protobuf() -> None:
+    known = {line.split(" ", 1)[0] for line in TABLE.splitlines()}
+    for resource in BUILT_IN:
+        name = definition_name(resource.group, resource.version, resource.kind)
+        assert name is not None
+        if resource != CRDS:  # clients of CustomResourceDefinitions send JSON
+            assert name.replace("io.k8s.api.", "a/") in known, name

@@ -95,6 +95,7 @@ def main() -> None:
         "io.k8s.api.policy.v1.Eviction",
         "io.k8s.api.core.v1.Binding",
         "io.k8s.api.authentication.v1.TokenRequest",
+        "io.k8s.api.autoscaling.v1.Scale",
     ]
     sys.stdout.write(_HEAD)
     for name in sorted(reachable(found, [r for r in roots if r])):

@@ -6,6 +6,16 @@ A line is a message and its fields, each `number=[*][~]name:type`. `*`: may be u
 """
 
 TABLE = """\
+a/apps.v1.Deployment 1=metadata:m/apis.meta.v1.ObjectMeta 2=spec:a/apps.v1.DeploymentSpec 3=status:a/apps.v1.DeploymentStatus
+a/apps.v1.DeploymentCondition 1=type:string 2=status:string 4=reason:string 5=message:string 6=lastUpdateTime:m/apis.meta.v1.Time 7=lastTransitionTime:m/apis.meta.v1.Time
+a/apps.v1.DeploymentSpec 1=*replicas:int32 2=*selector:m/apis.meta.v1.LabelSelector 3=template:a/core.v1.PodTemplateSpec 4=strategy:a/apps.v1.DeploymentStrategy 5=minReadySeconds:int32 6=*revisionHistoryLimit:int32 7=paused:bool 9=*progressDeadlineSeconds:int32
+a/apps.v1.DeploymentStatus 1=observedGeneration:int64 2=replicas:int32 3=updatedReplicas:int32 4=availableReplicas:int32 5=unavailableReplicas:int32 6=conditions:[]a/apps.v1.DeploymentCondition 7=readyReplicas:int32 8=*collisionCount:int32 9=*terminatingReplicas:int32
+a/apps.v1.DeploymentStrategy 1=type:string 2=*rollingUpdate:a/apps.v1.RollingUpdateDeployment
+a/apps.v1.ReplicaSet 1=metadata:m/apis.meta.v1.ObjectMeta 2=spec:a/apps.v1.ReplicaSetSpec 3=status:a/apps.v1.ReplicaSetStatus
+a/apps.v1.ReplicaSetCondition 1=type:string 2=status:string 3=lastTransitionTime:m/apis.meta.v1.Time 4=reason:string 5=message:string
+a/apps.v1.ReplicaSetSpec 1=*replicas:int32 2=*selector:m/apis.meta.v1.LabelSelector 3=template:a/core.v1.PodTemplateSpec 4=minReadySeconds:int32
+a/apps.v1.ReplicaSetStatus 1=replicas:int32 2=fullyLabeledReplicas:int32 3=observedGeneration:int64 4=readyReplicas:int32 5=availableReplicas:int32 6=conditions:[]a/apps.v1.ReplicaSetCondition 7=*terminatingReplicas:int32
+a/apps.v1.RollingUpdateDeployment 1=*maxUnavailable:m/util.intstr.IntOrString 2=*maxSurge:m/util.intstr.IntOrString
 a/authentication.v1.AttestationValue 1=items:[]string
 a/authentication.v1.BoundObjectReference 1=kind:string 2=apiVersion:string 3=name:string 4=uID:string
 a/authentication.v1.ExtraValue 1=items:[]string
@@ -34,6 +44,9 @@ a/authorization.v1.SubjectAccessReview 1=metadata:m/apis.meta.v1.ObjectMeta 2=sp
 a/authorization.v1.SubjectAccessReviewSpec 1=*resourceAttributes:a/authorization.v1.ResourceAttributes 2=*nonResourceAttributes:a/authorization.v1.NonResourceAttributes 3=user:string 4=groups:[]string 5=extra:{}a/authorization.v1.ExtraValue 6=uid:string
 a/authorization.v1.SubjectAccessReviewStatus 1=allowed:bool 2=reason:string 3=evaluationError:string 4=denied:bool
 a/authorization.v1.SubjectRulesReviewStatus 1=resourceRules:[]a/authorization.v1.ResourceRule 2=nonResourceRules:[]a/authorization.v1.NonResourceRule 3=incomplete:bool 4=evaluationError:string
+a/autoscaling.v1.Scale 1=metadata:m/apis.meta.v1.ObjectMeta 2=spec:a/autoscaling.v1.ScaleSpec 3=status:a/autoscaling.v1.ScaleStatus
+a/autoscaling.v1.ScaleSpec 1=replicas:int32
+a/autoscaling.v1.ScaleStatus 1=replicas:int32 2=selector:string
 a/batch.v1.Job 1=metadata:m/apis.meta.v1.ObjectMeta 2=spec:a/batch.v1.JobSpec 3=status:a/batch.v1.JobStatus
 a/batch.v1.JobCondition 1=type:string 2=status:string 3=lastProbeTime:m/apis.meta.v1.Time 4=lastTransitionTime:m/apis.meta.v1.Time 5=reason:string 6=message:string
 a/batch.v1.JobSchedulingConfiguration 1=*schedulingPolicy:a/scheduling.v1alpha3.WorkloadPodGroupSchedulingPolicy 2=*schedulingConstraints:a/scheduling.v1alpha3.WorkloadPodGroupSchedulingConstraints 3=*disruptionMode:a/scheduling.v1alpha3.WorkloadPodGroupDisruptionMode 4=resourceClaims:[]a/scheduling.v1alpha3.WorkloadPodGroupResourceClaim
@@ -119,6 +132,7 @@ a/core.v1.LinuxContainerUser 1=uid:int64 2=gid:int64 3=supplementalGroups:[]int6
 a/core.v1.LoadBalancerIngress 1=ip:string 2=hostname:string 3=*ipMode:string 4=ports:[]a/core.v1.PortStatus
 a/core.v1.LoadBalancerStatus 1=ingress:[]a/core.v1.LoadBalancerIngress
 a/core.v1.LocalObjectReference 1=name:string
+a/core.v1.ModifyVolumeStatus 1=targetVolumeAttributesClassName:string 2=status:string
 a/core.v1.NFSVolumeSource 1=server:string 2=path:string 3=readOnly:bool
 a/core.v1.Namespace 1=metadata:m/apis.meta.v1.ObjectMeta 2=spec:a/core.v1.NamespaceSpec 3=status:a/core.v1.NamespaceStatus
 a/core.v1.NamespaceCondition 1=type:string 2=status:string 4=lastTransitionTime:m/apis.meta.v1.Time 5=reason:string 6=message:string
@@ -147,7 +161,10 @@ a/core.v1.NodeSwapStatus 1=*capacity:int64
 a/core.v1.NodeSystemInfo 1=machineID:string 2=systemUUID:string 3=bootID:string 4=kernelVersion:string 5=osImage:string 6=containerRuntimeVersion:string 7=kubeletVersion:string 8=kubeProxyVersion:string 9=operatingSystem:string 10=architecture:string 11=*swap:a/core.v1.NodeSwapStatus
 a/core.v1.ObjectFieldSelector 1=apiVersion:string 2=fieldPath:string
 a/core.v1.ObjectReference 1=kind:string 2=namespace:string 3=name:string 4=uid:string 5=apiVersion:string 6=resourceVersion:string 7=fieldPath:string
+a/core.v1.PersistentVolumeClaim 1=metadata:m/apis.meta.v1.ObjectMeta 2=spec:a/core.v1.PersistentVolumeClaimSpec 3=status:a/core.v1.PersistentVolumeClaimStatus
+a/core.v1.PersistentVolumeClaimCondition 1=type:string 2=status:string 3=lastProbeTime:m/apis.meta.v1.Time 4=lastTransitionTime:m/apis.meta.v1.Time 5=reason:string 6=message:string
 a/core.v1.PersistentVolumeClaimSpec 1=accessModes:[]string 2=resources:a/core.v1.VolumeResourceRequirements 3=volumeName:string 4=*selector:m/apis.meta.v1.LabelSelector 5=*storageClassName:string 6=*volumeMode:string 7=*dataSource:a/core.v1.TypedLocalObjectReference 8=*dataSourceRef:a/core.v1.TypedObjectReference 9=*volumeAttributesClassName:string
+a/core.v1.PersistentVolumeClaimStatus 1=phase:string 2=accessModes:[]string 3=capacity:{}m/api.resource.Quantity 4=conditions:[]a/core.v1.PersistentVolumeClaimCondition 5=allocatedResources:{}m/api.resource.Quantity 7=allocatedResourceStatuses:{}string 8=*currentVolumeAttributesClassName:string 9=*modifyVolumeStatus:a/core.v1.ModifyVolumeStatus 10=*healthStatus:a/core.v1.VolumeHealthStatus
 a/core.v1.PersistentVolumeClaimTemplate 1=metadata:m/apis.meta.v1.ObjectMeta 2=spec:a/core.v1.PersistentVolumeClaimSpec
 a/core.v1.PersistentVolumeClaimVolumeSource 1=claimName:string 2=readOnly:bool
 a/core.v1.PhotonPersistentDiskVolumeSource 1=pdID:string 2=fsType:string
@@ -183,10 +200,15 @@ a/core.v1.RBDVolumeSource 1=monitors:[]string 2=image:string 3=fsType:string 4=p
 a/core.v1.ResourceClaim 1=name:string 2=request:string
 a/core.v1.ResourceFieldSelector 1=containerName:string 2=resource:string 3=divisor:m/api.resource.Quantity
 a/core.v1.ResourceHealth 1=resourceID:string 2=health:string 6=*message:string
+a/core.v1.ResourceQuota 1=metadata:m/apis.meta.v1.ObjectMeta 2=spec:a/core.v1.ResourceQuotaSpec 3=status:a/core.v1.ResourceQuotaStatus
+a/core.v1.ResourceQuotaSpec 1=hard:{}m/api.resource.Quantity 2=scopes:[]string 3=*scopeSelector:a/core.v1.ScopeSelector
+a/core.v1.ResourceQuotaStatus 1=hard:{}m/api.resource.Quantity 2=used:{}m/api.resource.Quantity
 a/core.v1.ResourceRequirements 1=limits:{}m/api.resource.Quantity 2=requests:{}m/api.resource.Quantity 3=claims:[]a/core.v1.ResourceClaim
 a/core.v1.ResourceStatus 1=name:string 2=resources:[]a/core.v1.ResourceHealth
 a/core.v1.SELinuxOptions 1=user:string 2=role:string 3=type:string 4=level:string
 a/core.v1.ScaleIOVolumeSource 1=gateway:string 2=system:string 3=*secretRef:a/core.v1.LocalObjectReference 4=sslEnabled:bool 5=protectionDomain:string 6=storagePool:string 7=storageMode:string 8=volumeName:string 9=fsType:string 10=readOnly:bool
+a/core.v1.ScopeSelector 1=matchExpressions:[]a/core.v1.ScopedResourceSelectorRequirement
+a/core.v1.ScopedResourceSelectorRequirement 1=scopeName:string 2=operator:string 3=values:[]string
 a/core.v1.SeccompProfile 1=type:string 2=*localhostProfile:string
 a/core.v1.Secret 1=metadata:m/apis.meta.v1.ObjectMeta 2=data:{}bytes 3=type:string 4=stringData:{}string 5=*immutable:bool
 a/core.v1.SecretEnvSource 1=~localObjectReference:a/core.v1.LocalObjectReference 2=*optional:bool
@@ -213,6 +235,7 @@ a/core.v1.TypedObjectReference 1=*apiGroup:string 2=kind:string 3=name:string 4=
 a/core.v1.Volume 1=name:string 2=~volumeSource:a/core.v1.VolumeSource
 a/core.v1.VolumeDevice 1=name:string 2=devicePath:string
 a/core.v1.VolumeHealthCondition 1=status:string 2=reason:string 3=message:string
+a/core.v1.VolumeHealthStatus 1=healthConditions:[]a/core.v1.VolumeHealthCondition 2=lastTransitionTime:m/apis.meta.v1.Time
 a/core.v1.VolumeMount 1=name:string 2=readOnly:bool 3=mountPath:string 4=subPath:string 5=*mountPropagation:string 6=subPathExpr:string 7=*recursiveReadOnly:string 8=bindMountOptions:[]string
 a/core.v1.VolumeMountStatus 1=name:string 2=mountPath:string 3=readOnly:bool 4=*recursiveReadOnly:string 5=*volumeStatus:a/core.v1.VolumeStatus
 a/core.v1.VolumeProjection 1=*secret:a/core.v1.SecretProjection 2=*downwardAPI:a/core.v1.DownwardAPIProjection 3=*configMap:a/core.v1.ConfigMapProjection 4=*serviceAccountToken:a/core.v1.ServiceAccountTokenProjection 5=*clusterTrustBundle:a/core.v1.ClusterTrustBundleProjection 6=*podCertificate:a/core.v1.PodCertificateProjection
@@ -224,7 +247,17 @@ a/core.v1.WeightedPodAffinityTerm 1=weight:int32 2=podAffinityTerm:a/core.v1.Pod
 a/core.v1.WindowsSecurityContextOptions 1=*gmsaCredentialSpecName:string 2=*gmsaCredentialSpec:string 3=*runAsUserName:string 4=*hostProcess:bool
 a/events.v1.Event 1=metadata:m/apis.meta.v1.ObjectMeta 2=eventTime:m/apis.meta.v1.MicroTime 3=*series:a/events.v1.EventSeries 4=reportingController:string 5=reportingInstance:string 6=action:string 7=reason:string 8=regarding:a/core.v1.ObjectReference 9=*related:a/core.v1.ObjectReference 10=note:string 11=type:string 12=deprecatedSource:a/core.v1.EventSource 13=deprecatedFirstTimestamp:m/apis.meta.v1.Time 14=deprecatedLastTimestamp:m/apis.meta.v1.Time 15=deprecatedCount:int32
 a/events.v1.EventSeries 1=count:int32 2=lastObservedTime:m/apis.meta.v1.MicroTime
+a/networking.v1.IPBlock 1=cidr:string 2=except:[]string
+a/networking.v1.NetworkPolicy 1=metadata:m/apis.meta.v1.ObjectMeta 2=spec:a/networking.v1.NetworkPolicySpec
+a/networking.v1.NetworkPolicyEgressRule 1=ports:[]a/networking.v1.NetworkPolicyPort 2=to:[]a/networking.v1.NetworkPolicyPeer
+a/networking.v1.NetworkPolicyIngressRule 1=ports:[]a/networking.v1.NetworkPolicyPort 2=from:[]a/networking.v1.NetworkPolicyPeer
+a/networking.v1.NetworkPolicyPeer 1=*podSelector:m/apis.meta.v1.LabelSelector 2=*namespaceSelector:m/apis.meta.v1.LabelSelector 3=*ipBlock:a/networking.v1.IPBlock
+a/networking.v1.NetworkPolicyPort 1=*protocol:string 2=*port:m/util.intstr.IntOrString 3=*endPort:int32
+a/networking.v1.NetworkPolicySpec 1=podSelector:m/apis.meta.v1.LabelSelector 2=ingress:[]a/networking.v1.NetworkPolicyIngressRule 3=egress:[]a/networking.v1.NetworkPolicyEgressRule 4=policyTypes:[]string
 a/policy.v1.Eviction 1=metadata:m/apis.meta.v1.ObjectMeta 2=*deleteOptions:m/apis.meta.v1.DeleteOptions
+a/policy.v1.PodDisruptionBudget 1=metadata:m/apis.meta.v1.ObjectMeta 2=spec:a/policy.v1.PodDisruptionBudgetSpec 3=status:a/policy.v1.PodDisruptionBudgetStatus
+a/policy.v1.PodDisruptionBudgetSpec 1=*minAvailable:m/util.intstr.IntOrString 2=*selector:m/apis.meta.v1.LabelSelector 3=*maxUnavailable:m/util.intstr.IntOrString 4=*unhealthyPodEvictionPolicy:string
+a/policy.v1.PodDisruptionBudgetStatus 1=observedGeneration:int64 2=disruptedPods:{}m/apis.meta.v1.Time 3=disruptionsAllowed:int32 4=currentHealthy:int32 5=desiredHealthy:int32 6=expectedPods:int32 7=conditions:[]m/apis.meta.v1.Condition
 a/rbac.v1.AggregationRule 1=clusterRoleSelectors:[]m/apis.meta.v1.LabelSelector
 a/rbac.v1.ClusterRole 1=metadata:m/apis.meta.v1.ObjectMeta 2=rules:[]a/rbac.v1.PolicyRule 3=*aggregationRule:a/rbac.v1.AggregationRule
 a/rbac.v1.ClusterRoleBinding 1=metadata:m/apis.meta.v1.ObjectMeta 2=subjects:[]a/rbac.v1.Subject 3=roleRef:a/rbac.v1.RoleRef
