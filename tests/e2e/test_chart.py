@@ -6,11 +6,14 @@ that writes down each request. Nothing may be refused, and every right must have
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import contextlib
 import json
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +27,7 @@ import yaml
 from selm_local.apiserver.access import Attributes, rule_allows
 from selm_local.launch import Daemon
 from selm_local.state import StateDir
-from support import pod_process
+from support import pod_process, stories
 from support.api_recorder import ApiRecorder, Asked
 from support.chart import CHART, RELEASE, Json, of_kind, one
 from support.e2e_fixtures import cluster_exports
@@ -236,3 +239,45 @@ def used(installed: Installed) -> Iterator[tuple[str, str, str]]:
             what = Attributes(verb, asked.what.group, asked.what.resource, asked.what.namespace, asked.what.name)
             if any(rule_allows(rule, what) for rule in rules):
                 yield (what.group, what.resource, what.verb)
+
+
+# --- kstatus itself, by Helm's `--wait`; Flux waits by the same library
+
+
+WAIT = 45
+
+
+@pytest.mark.parametrize(
+    ("story", "end"),
+    [(stories.succeeded, "deployed"), (stories.invalid, "status: Failed"), (stories.at_work, "status: InProgress")],
+)
+def test_helm_waits_for_a_run_by_the_conditions_that_the_operator_writes(
+    installed: Installed, tmp_path: Path, story: stories.Story, end: str
+) -> None:
+    lab, name = installed.lab, f"kstatus-{story.__name__.replace('_', '-')}"
+    world = asyncio.run(stories.told(story))
+    run = make_run(name, dict.fromkeys(("model", "data", "artifacts"), "s3://selm/nothing"))
+    write_chart(tmp_path / "runs", run)
+    helm = helm_python.Config(kubeconfig_path=lab.environment["KUBECONFIG"], namespace=lab.namespace)
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        begun = time.monotonic()
+        waiting = threads.submit(
+            helm.install, tmp_path / "runs", name, wait="watcher", timeout=WAIT, namespace=lab.namespace
+        )
+        lab.until("Helm made the run", lambda: lab.kubectl("get", "selmrun", name, "-o", "name", check=False))
+        status = {"status": {key: world["status"][key] for key in ("conditions", "observedGeneration")}}
+        lab.kubectl("patch", "selmrun", name, "--subresource=status", "--type=merge", "-p", json.dumps(status))
+        if story is stories.succeeded:
+            assert waiting.result(60)["status"] == "deployed"
+            return
+        with pytest.raises(helm_python.HelmError, match=end):
+            waiting.result(60)
+    # A run that failed is not waited for until the end.
+    assert (time.monotonic() - begun < WAIT) == (story is stories.invalid)
+
+
+def write_chart(folder: Path, run: Json) -> None:
+    """A chart that holds a run."""
+    (folder / "templates").mkdir(parents=True)
+    (folder / "Chart.yaml").write_text("{apiVersion: v2, name: runs, version: 0.1.0}")
+    (folder / "templates" / "run.yaml").write_text(yaml.safe_dump(run))

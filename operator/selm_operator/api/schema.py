@@ -25,7 +25,7 @@ from selm_operator.api.inspection import FieldNode, describe, fields_of, models_
 from selm_operator.api.rule import Run
 from selm_operator.api.rules import rules_on
 from selm_operator.api.spec import SELMRunSpec
-from selm_operator.api.status import SELMRunStatus
+from selm_operator.api.status import UNSEEN, SELMRunStatus
 
 Schema = dict[str, Any]
 
@@ -38,7 +38,8 @@ def run_schema() -> Schema:
     """The schema of a whole SELMRun."""
     spec = {"description": "spec: what is to be done.", **group_schema(SELMRunSpec, described=False)}
     status = {
-        "description": "status: what has been done; written by the operator only.",
+        "description": "status: what has been done; written by the operator only. Default: {observedGeneration: -1}.",
+        "default": {"observedGeneration": UNSEEN},
         **group_schema(SELMRunStatus, described=False),
     }
     return {

@@ -31,6 +31,9 @@ MAX_METRICS = 16
 MAX_FAILURE_MESSAGE = 2048
 MAX_CONDITION_MESSAGE = 32_768
 
+UNSEEN = -1
+"""`observedGeneration` by the CRD's default, until the operator first looks. Without it kstatus (Flux, `helm --wait`) takes a
+run that nobody has looked at for one that is done."""
 Generation = Annotated[Int, Field(ge=0, le=MAX_SAFE_INTEGER)]
 IterationNumber = Annotated[Int, Field(ge=0, le=MAX_ITERATIONS)]
 Count = Annotated[Int, Field(ge=0, le=MAX_INT32)]
@@ -175,7 +178,10 @@ class IterationStatus(StatusModel):
 class SELMRunStatus(StatusModel):
     """What has been done; written by the operator only."""
 
-    observed_generation: Annotated[Generation | None, Field(description="the generation that was read last.")] = None
+    observed_generation: Annotated[
+        Annotated[Int, Field(ge=UNSEEN, le=MAX_SAFE_INTEGER)] | None,
+        Field(description="the generation that was read last; -1: none yet."),
+    ] = None
     conditions: Annotated[
         tuple[Condition, ...] | None,
         Field(max_length=16, description="Accepted, Succeeded (the summary), Suspended, Reconciling and Stalled."),

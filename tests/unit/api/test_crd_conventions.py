@@ -162,6 +162,10 @@ def test_rules_say_what_is_allowed(path: str) -> None:
         assert field in NODES, field
 
 
+def test_kstatus_takes_no_run_for_done_that_nobody_has_looked_at() -> None:
+    assert NODES[".status"]["default"] == {"observedGeneration": -1}
+
+
 def test_the_status_is_a_subresource_with_conditions_as_kubernetes_has_them() -> None:
     assert VERSION["subresources"] == {"status": {}}
     conditions = NODES[".status.conditions"]

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 
 import pytest
 import yaml
 from lupa.lua51 import LuaRuntime  # the version of Argo CD's interpreter
 
-from selm_operator.kube import RUNS
-from support.fake_cluster import NAMESPACE
-from support.operator_world import World
-from support.run_builder import make_run
+from support import stories
 from support.selmruns import REPOSITORY
 
 Json = dict[str, object]
@@ -35,97 +31,25 @@ def health_of(run: Json) -> tuple[str, str]:
     return found["status"], found["message"]
 
 
-async def unseen(world: World) -> None:
-    """Nobody has looked yet."""
-
-
-async def at_work(world: World) -> None:
-    await world.reach("Training")
-
-
-async def between_attempts(world: World) -> None:
-    await world.reach("Generation")
-    world.end(1, said="boom")
-    await world.settle()
-
-
-async def succeeded(world: World) -> None:
-    await world.finish()
-
-
-async def invalid(world: World) -> None:
-    await world.settle()
-    world.end(64, said={"error": {"reason": "RowsInvalid", "message": "row 3 has no chosen"}})
-    await world.settle()
-
-
-async def out_of_attempts(world: World) -> None:
-    await world.settle()
-    for _ in range(3):
-        world.end(1, said="boom")
-        await world.settle()
-        await world.after(600)
-
-
-async def refused(world: World) -> None:
-    world.change(training={"lora": {}})
-    await world.settle()
-
-
-async def suspended(world: World) -> None:
-    await world.reach("Generation")
-    name = world.job_name
-    world.change(suspend=True)
-    await world.settle()
-    world.remove(name)
-    await world.settle()
-
-
-async def suspending(world: World) -> None:
-    await world.reach("Generation")
-    world.change(suspend=True)
-    await world.settle()
-
-
-async def changed(world: World) -> None:
-    await world.finish()
-    world.change(iterations=2)
-
-
-async def changed_and_seen(world: World) -> None:
-    await changed(world)
-    await world.settle()
-
-
-async def failed_then_suspended(world: World) -> None:
-    await out_of_attempts(world)
-    world.change(suspend=True)
-    await world.settle()
-
-
-CASES: list[tuple[Callable[[World], Awaitable[None]], str, str]] = [
-    (unseen, "Progressing", "the operator has not looked at it yet"),
-    (at_work, "Progressing", "Training: "),
-    (between_attempts, "Progressing", "BackOff: "),
-    (succeeded, "Healthy", "Succeeded: "),
-    (invalid, "Degraded", "InvalidInput: "),
-    (out_of_attempts, "Degraded", "AttemptsExhausted: "),
-    (refused, "Degraded", "NotYetSupported: "),
-    (suspended, "Suspended", "Suspended: "),
-    (suspending, "Progressing", "Suspending: "),
-    (changed, "Progressing", "the operator has not looked at the last change yet"),
-    (changed_and_seen, "Progressing", "Generating: "),
-    (failed_then_suspended, "Suspended", "Suspended: "),
+CASES: list[tuple[stories.Story, str, str]] = [
+    (stories.unseen, "Progressing", "the operator has not looked at it yet"),
+    (stories.at_work, "Progressing", "Training: "),
+    (stories.between_attempts, "Progressing", "BackOff: "),
+    (stories.succeeded, "Healthy", "Succeeded: "),
+    (stories.invalid, "Degraded", "InvalidInput: "),
+    (stories.out_of_attempts, "Degraded", "AttemptsExhausted: "),
+    (stories.refused, "Degraded", "NotYetSupported: "),
+    (stories.suspended, "Suspended", "Suspended: "),
+    (stories.suspending, "Progressing", "Suspending: "),
+    (stories.changed, "Progressing", "the operator has not looked at the last change yet"),
+    (stories.changed_and_seen, "Progressing", "Generating: "),
+    (stories.failed_then_suspended, "Suspended", "Suspended: "),
 ]
 
 
 @pytest.mark.parametrize(("story", "status", "message"), CASES, ids=[case[0].__name__ for case in CASES])
-async def test_health_by_what_the_operator_wrote(
-    story: Callable[[World], Awaitable[None]], status: str, message: str
-) -> None:
-    world = World(make_run())
-    await story(world)
-    found = health_of(await world.cluster.get(RUNS, NAMESPACE, world.name))
+async def test_health_by_what_the_operator_wrote(story: stories.Story, status: str, message: str) -> None:
+    found = health_of(await stories.told(story))
     assert found[0] == status, found
     assert found[1].startswith(message), found
 

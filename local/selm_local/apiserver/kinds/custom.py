@@ -88,6 +88,11 @@ class Custom(Strategy):
         result: Object = self.schema.default(obj)
         return result
 
+    def prepare_create(self, obj: Object) -> None:
+        """A status that comes with a new object is dropped; what the schema puts in its place shows on every read."""
+        super().prepare_create(obj)
+        obj.update(self.default(obj))
+
     def merge_type(self) -> patch.MergeType:
         if self._merge_type is None:
             self._merge_type = patch.merge_type_of(self.schema)
