@@ -53,7 +53,7 @@ async def out_of_attempts(world: World) -> None:
 
 
 async def refused(world: World) -> None:
-    world.change(training={"objective": {"type": "XPO"}})
+    world.change(artifacts={"uri": "file:///runs"})  # and no volume that holds it
     await world.settle()
 
 

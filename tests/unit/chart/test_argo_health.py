@@ -38,7 +38,7 @@ CASES: list[tuple[stories.Story, str, str]] = [
     (stories.succeeded, "Healthy", "Succeeded: "),
     (stories.invalid, "Degraded", "InvalidInput: "),
     (stories.out_of_attempts, "Degraded", "AttemptsExhausted: "),
-    (stories.refused, "Degraded", "NotYetSupported: "),
+    (stories.refused, "Degraded", "VolumeMissing: "),
     (stories.suspended, "Suspended", "Suspended: "),
     (stories.suspending, "Progressing", "Suspending: "),
     (stories.changed, "Progressing", "the operator has not looked at the last change yet"),
