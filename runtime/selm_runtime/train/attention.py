@@ -3,10 +3,22 @@
 Registered with transformers as an attention implementation, so that any model that dispatches attention through that
 interface runs packed, with each prompt's keys, values and hidden states computed once for all its responses. Equal to
 running every prompt + response alone up to the order of floating-point sums.
+
+One pair's stretch is cut into one block a response. The prompt's queries go with the first response's; each block has
+its own copy of the prompt's keys:
+
+    queries   [prompt c] [r] [e]
+    keys      [prompt c] [prompt r] [prompt e]
+
+Causal masks are aligned at the lower right, so that the queries of r and e see the whole prompt and their own past. On
+GPUs all blocks of a batch are one call of FlashAttention's kernel for variable lengths; elsewhere, and in float32,
+each block is a call of scaled_dot_product_attention.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -16,12 +28,23 @@ from transformers import AttentionInterface
 
 from selm_runtime.train.packing import Segment
 
+try:  # a prototype of torch's, absent from some releases and builds
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:
+    varlen_attn = None  # type: ignore[assignment]
+
 NAME = "selm_packed"
 """What `attn_implementation` is set to."""
+FLASH_CAPABILITY = (8, 0)
+"""FlashAttention 2 needs an Ampere GPU or a newer one."""
+
+VarlenAttention = Callable[..., Any]
+"""As `torch.nn.attention.varlen.varlen_attn`: [T, heads, d] queries, [K, kv heads, d] keys and values, cumulative
+lengths [blocks + 1] of both, the longest of both -> [T, heads, d]."""
 
 
 class PackedLayout:
-    """The segments of one packed batch, with the masks that its layers share."""
+    """The segments of one packed batch, with what its layers share: masks on CPU, gather indices on GPU."""
 
     def __init__(self, segments: tuple[Segment, ...]) -> None:
         self.segments = segments
@@ -31,7 +54,9 @@ class PackedLayout:
             for order, length in enumerate(segment.responses)
         ]
         self.key_lengths = [length for segment in segments for length in (segment.prompt, *segment.responses)]
+        self.block_key_lengths = [segment.prompt + length for segment in segments for length in segment.responses]
         self._masks: dict[tuple[int, int], Tensor] = {}
+        self._varlen: tuple[Tensor, Tensor, Tensor] | None = None
 
     def mask(self, queries: int, keys: int, like: Tensor) -> Tensor:
         """Additive causal mask [queries, keys], aligned at the lower right: the last query sees every key."""
@@ -42,6 +67,26 @@ class PackedLayout:
             mask.masked_fill_(~allowed, float("-inf"))
             self._masks[queries, keys] = mask
         return mask
+
+    def varlen(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """For a varlen kernel: the packed position of each block's keys [K], and cumulative lengths of queries and keys.
+
+        The lengths are int32 [blocks + 1] as FlashAttention wants them; made once a batch, in one transfer.
+        """
+        if self._varlen is None:
+            places: list[int] = []
+            for segment in self.segments:
+                start = segment.start + segment.prompt
+                for length in segment.responses:
+                    places += range(segment.start, segment.start + segment.prompt)
+                    places += range(start, start + length)
+                    start += length
+            self._varlen = (
+                torch.tensor(places).to(device, non_blocking=True),
+                _cumulative(self.query_lengths).to(device, non_blocking=True),
+                _cumulative(self.block_key_lengths).to(device, non_blocking=True),
+            )
+        return self._varlen
 
 
 def packed_attention(
@@ -64,6 +109,33 @@ def packed_attention(
     del module, attention_mask
     if dropout:
         raise ValueError("packed attention has no dropout: reference and policy must see the same network")
+    if varlen_attn is not None and _flash_runs(query):
+        return one_call(varlen_attn, query, key, value, layout, scaling), None
+    return by_blocks(query, key, value, layout, scaling), None
+
+
+def one_call(
+    attend: VarlenAttention, query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout, scaling: float | None
+) -> Tensor:
+    """All blocks in one call of a varlen kernel; the prompts' keys and values are gathered once a response."""
+    places, query_ends, key_ends = layout.varlen(query.device)
+    output: Tensor = attend(
+        query[0].transpose(0, 1),
+        key[0].transpose(0, 1).index_select(0, places),
+        value[0].transpose(0, 1).index_select(0, places),
+        query_ends,
+        key_ends,
+        max(layout.query_lengths),
+        max(layout.block_key_lengths),
+        scale=scaling,
+        window_size=(-1, 0),  # causal, aligned at the lower right
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return output.unsqueeze(0)
+
+
+def by_blocks(query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout, scaling: float | None) -> Tensor:
+    """One call of scaled_dot_product_attention a block."""
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key = key.repeat_interleave(groups, dim=1)
@@ -86,7 +158,19 @@ def packed_attention(
                     scale=scaling,
                 )
             )
-    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
+    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous()
+
+
+def _flash_runs(query: Tensor) -> bool:
+    return (
+        query.is_cuda
+        and query.dtype in (torch.bfloat16, torch.float16)
+        and torch.cuda.get_device_capability(query.device) >= FLASH_CAPABILITY
+    )
+
+
+def _cumulative(lengths: list[int]) -> Tensor:
+    return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
 
 
 AttentionInterface.register(NAME, packed_attention)

@@ -1,6 +1,7 @@
 """Log-probabilities of given tokens without a [tokens, vocabulary] tensor that outlives its tile.
 
-The forward pass keeps the log-sum-exp of each token, one float; the backward pass computes each tile's logits anew.
+The backward pass computes each tile's logits anew, or keeps what the forward pass found where the micro-batch is small:
+those of a CPU save a quarter of the head's products that way.
 Products of lower-precision inputs are accumulated and kept in float32: rounding each tile's product to bf16 before
 summing would bias the gradient.
 """
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 TILE_ELEMENTS = 1 << 24
 """Logits held at once: 64 MiB in float32."""
+KEPT_ELEMENTS = 1 << 26
+"""Log-probs of the whole vocabulary kept for the backward pass, at most: 256 MiB in float32. Else computed anew."""
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
@@ -21,6 +24,14 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
     if a.dtype in (torch.float32, torch.float64):
         return a @ b
     return torch.mm(a, b, out_dtype=torch.float32)
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a @ b, in `total`'s number format."""
+    if a.dtype == total.dtype:
+        total.addmm_(a, b)
+    else:
+        total += _product(a, b)
 
 
 def _operands(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,45 +47,54 @@ class _TiledLogProbs(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, tile_rows: int
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        tile_rows: int,
+        keep: bool,
     ) -> Tensor:
         rows, matrix = _operands(hidden, weight)
         log_probs = torch.empty(
             len(targets), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device
         )
-        log_sum_exp = torch.empty_like(log_probs)
+        kept: list[Tensor] = []
         for tile in _tiles(len(targets), tile_rows):
-            logits = _logits(rows[tile], matrix, bias)
-            log_sum_exp[tile] = torch.logsumexp(logits, dim=-1)
-            log_probs[tile] = logits.gather(1, targets[tile, None]).squeeze(1) - log_sum_exp[tile]
-        ctx.save_for_backward(hidden, weight, bias, targets, log_sum_exp)
+            every = _logits(rows[tile], matrix, bias).log_softmax(-1)  # one pass over rows that fit into a cache
+            log_probs[tile] = every.gather(1, targets[tile, None]).squeeze(1)
+            if keep:
+                kept.append(every)
+        ctx.save_for_backward(hidden, weight, bias, targets, *kept)
         ctx.tile_rows = tile_rows
         return log_probs
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grad_outputs
-        hidden, weight, bias, targets, log_sum_exp = ctx.saved_tensors
+        hidden, weight, bias, targets, *kept = ctx.saved_tensors
         needs_hidden, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         rows, matrix = _operands(hidden, weight)
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
-        grad_weight = torch.zeros_like(weight, dtype=log_sum_exp.dtype) if needs_weight else None
-        grad_bias = torch.zeros_like(bias, dtype=log_sum_exp.dtype) if bias is not None and needs_bias else None
-        for tile in _tiles(len(targets), ctx.tile_rows):
+        grad_weight = torch.zeros_like(weight, dtype=grad.dtype) if needs_weight else None
+        grad_bias = torch.zeros_like(bias, dtype=grad.dtype) if bias is not None and needs_bias else None
+        for number, tile in enumerate(_tiles(len(targets), ctx.tile_rows)):
+            probabilities = kept[number].exp() if kept else _logits(rows[tile], matrix, bias).softmax(-1)
             # d log p(target) / d logits = onehot(target) - softmax(logits)
-            delta = _logits(rows[tile], matrix, bias).sub_(log_sum_exp[tile, None]).exp_().mul_(-grad[tile, None])
+            delta = probabilities.mul_(-grad[tile, None])
             delta.scatter_add_(1, targets[tile, None], grad[tile, None])
             narrow = delta.to(matrix.dtype)
             if grad_hidden is not None:
                 grad_hidden[tile] = _product(narrow, matrix).to(hidden.dtype)
             if grad_weight is not None:
-                grad_weight += _product(narrow.T, rows[tile])
+                _add_product(grad_weight, narrow.T, rows[tile])
             if grad_bias is not None:
                 grad_bias += delta.sum(0)
         return (
             grad_hidden,
             None if grad_weight is None else grad_weight.to(weight.dtype),
             None if grad_bias is None else grad_bias.to(bias.dtype),
+            None,
             None,
             None,
         )
@@ -90,15 +110,24 @@ def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def tiled_log_probs(
-    hidden: Tensor, weight: Tensor, targets: Tensor, *, bias: Tensor | None = None, tile_elements: int = TILE_ELEMENTS
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    bias: Tensor | None = None,
+    tile_elements: int = TILE_ELEMENTS,
+    kept_elements: int = KEPT_ELEMENTS,
 ) -> Tensor:
     """Log-probability of each target: [N, H] hidden states, [V, H] weight, [N] targets -> [N] nats.
 
-    The result is float32, or float64 where the inputs are. Memory beyond inputs and gradients is one tile of at most
-    `tile_elements` logits (at least one row), and the weight's gradient in float32.
+    The result is float32, or float64 where the inputs are. Memory beyond inputs and gradients is two tiles of at most
+    `tile_elements` logits (at least one row), the weight's gradient in float32, and every tile until the backward pass
+    where all together have no more than `kept_elements`.
     """
-    tile_rows = max(1, tile_elements // weight.shape[0])
-    result: Tensor = _TiledLogProbs.apply(hidden, weight, bias, targets, tile_rows)  # type: ignore[no-untyped-call]
+    vocabulary = weight.shape[0]
+    tile_rows = max(1, tile_elements // vocabulary)
+    keep = torch.is_grad_enabled() and len(targets) * vocabulary <= kept_elements
+    result: Tensor = _TiledLogProbs.apply(hidden, weight, bias, targets, tile_rows, keep)  # type: ignore[no-untyped-call]
     return result
 
 

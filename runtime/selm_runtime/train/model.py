@@ -81,6 +81,7 @@ def load(path: Path, *, dtype: torch.dtype, max_length: int, trust_remote_code: 
             dtype=dtype,
             attn_implementation=attention.NAME,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are named and refused below, not trained from random values
             trust_remote_code=trust_remote_code,
         )
     except (OSError, ValueError) as error:

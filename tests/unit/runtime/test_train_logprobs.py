@@ -141,8 +141,9 @@ def test_recomputing_activations_changes_no_bit(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize("tile_elements", [1, 50, 137, 1 << 24])
+@pytest.mark.parametrize("kept_elements", [0, 1 << 24], ids=["recomputed", "kept"])
 @pytest.mark.parametrize("bias", [False, True])
-def test_tiles_of_any_size_equal_the_full_log_softmax(tile_elements: int, bias: bool) -> None:
+def test_tiles_of_any_size_equal_the_full_log_softmax(tile_elements: int, kept_elements: int, bias: bool) -> None:
     generator = torch.Generator().manual_seed(3)
 
     def leaf(*shape: int) -> Tensor:
@@ -151,7 +152,9 @@ def test_tiles_of_any_size_equal_the_full_log_softmax(tile_elements: int, bias: 
     hidden, weight, offset = leaf(11, 8), leaf(40, 8), leaf(40) if bias else None
     targets = torch.randint(0, 40, (11,), generator=generator)
     leaves = [tensor for tensor in (hidden, weight, offset) if tensor is not None]
-    tiled = tiled_log_probs(hidden, weight, targets, bias=offset, tile_elements=tile_elements)
+    tiled = tiled_log_probs(
+        hidden, weight, targets, bias=offset, tile_elements=tile_elements, kept_elements=kept_elements
+    )
     logits = hidden @ weight.T if offset is None else hidden @ weight.T + offset
     full = logits.log_softmax(-1).gather(1, targets[:, None]).squeeze(1)
     torch.testing.assert_close(tiled, full, rtol=0, atol=1e-12)
@@ -188,10 +191,32 @@ def test_no_tensor_of_tokens_times_vocabulary_is_made(monkeypatch: pytest.Monkey
     hidden = torch.randn(tokens, 4, requires_grad=True)
     weight = torch.randn(VOCABULARY, 4, requires_grad=True)
     tiled_log_probs(
-        hidden, weight, torch.zeros(tokens, dtype=torch.int64), tile_elements=8 * VOCABULARY
+        hidden,
+        weight,
+        torch.zeros(tokens, dtype=torch.int64),
+        tile_elements=8 * VOCABULARY,
+        kept_elements=tokens * VOCABULARY - 1,
     ).sum().backward()
-    assert seen
-    assert max(seen) == 8
+    assert seen == [8] * 2 * (tokens // 8)  # each tile in the forward pass, and anew in the backward pass
+
+
+def test_few_logits_are_kept_for_the_backward_pass_and_none_without_one() -> None:
+    saved: list[Tensor] = []
+    hidden, weight = torch.randn(6, 4, requires_grad=True), torch.randn(10, 4, requires_grad=True)
+    targets = torch.zeros(6, dtype=torch.int64)
+
+    def remember(tensor: Tensor) -> Tensor:
+        saved.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+        tiled_log_probs(hidden, weight, targets, tile_elements=20, kept_elements=60)
+        assert [tuple(tensor.shape) for tensor in saved if tensor.shape[-1] == 10] == [(2, 10)] * 3
+        saved.clear()
+        tiled_log_probs(hidden, weight, targets, tile_elements=20, kept_elements=59)
+        with torch.no_grad():
+            tiled_log_probs(hidden, weight, targets)
+        assert not [tensor for tensor in saved if tensor.shape[-1] == 10]
 
 
 def test_sums_are_by_response() -> None:

@@ -1,0 +1,105 @@
+"""Do the contenders compute the same thing? Log-probs, loss and gradients of the first batch, ours against the others'.
+
+Without agreement a comparison of speed says nothing: `train.py` then stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+import train_ours
+import train_padded
+import train_trl
+from selm_runtime.train.packing import pack
+from train_world import BenchPair, Measured, Settings, read_pairs
+
+TOLERANCE = {False: 1e-4, True: 5e-2}
+"""Relative, by `bf16`: what the order of sums changes over hundreds of tokens and all layers."""
+
+
+def check(work: Path, settings: Settings) -> dict[str, float]:
+    """Relative differences by what was compared. Raises SystemExit where one is too large."""
+    first = read_pairs(work)[: settings.batch_size]
+    found: dict[str, float] = {}
+    for other, alpha in (("trl", 0.0), ("padded", settings.alpha)):
+        sums, loss, gradients = ours(work, settings, first, alpha)
+        their_sums, their_loss, their_gradients = (
+            trl(work, settings) if other == "trl" else padded(work, settings, first)
+        )
+        found[f"{other}: log-probs"] = relative(sums, their_sums)
+        found[f"{other}: loss"] = abs(loss - their_loss) / abs(their_loss)
+        found[f"{other}: gradients"] = relative(
+            torch.cat([gradients[name].flatten() for name in sorted(gradients)]),
+            torch.cat([their_gradients[name].flatten() for name in sorted(gradients)]),
+        )
+    wrong = {what: value for what, value in found.items() if not value <= TOLERANCE[settings.bf16]}
+    if wrong:
+        raise SystemExit(f"the contenders do not compute the same: {wrong}, allowed is {TOLERANCE[settings.bf16]}")
+    return found
+
+
+def ours(
+    work: Path, settings: Settings, pairs: list[BenchPair], alpha: float
+) -> tuple[Tensor, float, dict[str, Tensor]]:
+    """Summed log-probs [2 x pairs] (chosen, then rejected), mean loss, gradients by parameter."""
+    explored = alpha != 0.0
+    policy = train_ours.load(work, train_ours.training_config(settings, alpha)).to(settings.device)
+    policy.train()
+    batch = pack(list(train_ours.numbered(pairs, explored=explored).values()), explored=explored).to(
+        torch.device(settings.device)
+    )
+    sums = batch.sums(policy(batch))
+    with torch.no_grad():
+        constants = batch.sums(policy(batch))
+    loss = train_ours.pair_losses(sums, constants, settings, alpha).mean()
+    loss.backward()
+    return torch.cat([sums.chosen, sums.rejected]).detach(), float(loss), dict(_gradients(policy.model))
+
+
+def trl(work: Path, settings: Settings) -> tuple[Tensor, float, dict[str, Tensor]]:
+    trainer = train_trl.make_trainer(work, settings, "default", Measured("check", 0))
+    batch = train_trl.collated(trainer, list(range(settings.batch_size)))
+    loss = trainer.compute_loss(trainer.model, dict(batch))
+    loss.backward()
+    sums = torch.cat(trainer.compute_ref_log_probs(trainer.model, dict(batch)))
+    return sums.detach(), float(loss), dict(_gradients(trainer.accelerator.unwrap_model(trainer.model)))
+
+
+def padded(work: Path, settings: Settings, pairs: list[BenchPair]) -> tuple[Tensor, float, dict[str, Tensor]]:
+    from transformers import AutoModelForCausalLM
+
+    policy = AutoModelForCausalLM.from_pretrained(work / "model", dtype=torch.float32).to(settings.device)
+    policy.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    policy.train()
+    total, sums = 0.0, []
+    for pair in pairs:  # one by one: the same sum, without the logits of all rows at once
+        loss = train_padded.losses_of(policy, policy, [pair], settings).sum() / len(pairs)
+        loss.backward()
+        total += float(loss)
+        with torch.no_grad():
+            rows = train_padded.padded([(pair.prompt, pair.chosen), (pair.prompt, pair.rejected)], settings.device)
+            sums.append(train_padded.summed_log_probs(policy, *rows))
+    return torch.stack(sums).T.flatten(), total, dict(_gradients(policy))
+
+
+def relative(ours: Tensor, theirs: Tensor) -> float:
+    """Norm of the difference over the norm."""
+    return float((ours.double() - theirs.double()).norm() / theirs.double().norm())
+
+
+def _gradients(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            yield name, parameter.grad.detach()
+
+
+def main(work: Path, settings: Settings) -> dict[str, float]:
+    found = check(work, settings)
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    return found

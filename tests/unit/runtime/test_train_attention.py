@@ -1,0 +1,143 @@
+"""One varlen call over packed pairs is the attention of every response alone: layout, values and gradients.
+
+The kernel itself runs on GPUs only. Here a reference of its contract stands in for it: block by block, causal masks
+aligned at the lower right (https://github.com/Dao-AILab/flash-attention, "causal").
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from selm_runtime.train import attention
+from selm_runtime.train.attention import PackedLayout, by_blocks, one_call
+from selm_runtime.train.packing import Segment
+
+CPU = torch.device("cpu")
+
+
+def varlen_reference(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    query_ends: Tensor,
+    key_ends: Tensor,
+    max_query: int,
+    max_key: int,
+    *,
+    scale: float | None,
+    window_size: tuple[int, int],
+    enable_gqa: bool,
+) -> Tensor:
+    """What `varlen_attn` is documented to compute, in plain float64 softmaxes."""
+    assert window_size == (-1, 0)
+    assert query_ends.dtype == key_ends.dtype == torch.int32
+    assert enable_gqa or query.shape[1] == key.shape[1]
+    heads, width = query.shape[1:]
+    key, value = (t.repeat_interleave(heads // t.shape[1], dim=1) for t in (key, value))
+    outputs = []
+    for block in range(len(query_ends) - 1):
+        q = query[int(query_ends[block]) : int(query_ends[block + 1])].transpose(0, 1)
+        k, v = (t[int(key_ends[block]) : int(key_ends[block + 1])].transpose(0, 1) for t in (key, value))
+        assert q.shape[1] <= max_query
+        assert k.shape[1] <= max_key
+        scores = q @ k.transpose(1, 2) * (width**-0.5 if scale is None else scale)
+        seen = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(k.shape[1] - q.shape[1])
+        outputs.append((scores.masked_fill(~seen, float("-inf")).softmax(-1) @ v).transpose(0, 1))
+    return torch.cat(outputs)
+
+
+def segments_of(shapes: list[tuple[int, tuple[int, ...]]]) -> tuple[Segment, ...]:
+    segments, start = [], 0
+    for prompt, responses in shapes:
+        segments.append(Segment(start, prompt, responses))
+        start += segments[-1].length
+    return tuple(segments)
+
+
+def alone(query: Tensor, key: Tensor, value: Tensor, segments: tuple[Segment, ...]) -> Tensor:
+    """Prompt + response as a sequence of its own, for each response; the prompt's output is the first one's."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = (t.repeat_interleave(groups, dim=1) for t in (key, value))
+    outputs = []
+    for segment in segments:
+        start = segment.start + segment.prompt
+        for order, length in enumerate(segment.responses):
+            places = [*range(segment.start, segment.start + segment.prompt), *range(start, start + length)]
+            whole = torch.nn.functional.scaled_dot_product_attention(
+                *(t[:, :, places] for t in (query, key, value)), is_causal=True
+            )
+            outputs.append(whole if order == 0 else whole[:, :, segment.prompt :])
+            start += length
+    return torch.cat(outputs, dim=2).transpose(1, 2)
+
+
+SHAPES = st.lists(
+    st.tuples(st.integers(1, 6), st.lists(st.integers(1, 7), min_size=1, max_size=3).map(tuple)), min_size=1, max_size=4
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(SHAPES, st.sampled_from([(4, 4), (4, 2), (6, 1)]), st.integers(0, 1 << 30))
+def test_one_varlen_call_equals_blocks_equals_every_response_alone(
+    shapes: list[tuple[int, tuple[int, ...]]], heads: tuple[int, int], seed: int
+) -> None:
+    segments = segments_of(shapes)
+    length = sum(segment.length for segment in segments)
+    generator = torch.Generator().manual_seed(seed)
+    leaves = [
+        torch.randn(1, count, length, 4, dtype=torch.float64, generator=generator).requires_grad_()
+        for count in (heads[0], heads[1], heads[1])
+    ]
+    expected = alone(*leaves, segments)
+    push = torch.randn(expected.shape, dtype=torch.float64, generator=generator)
+    their_grads = torch.autograd.grad((expected * push).sum(), leaves)
+    layout = PackedLayout(segments)
+    for output in (one_call(varlen_reference, *leaves, layout, None), by_blocks(*leaves, layout, None)):
+        torch.testing.assert_close(output, expected, rtol=0, atol=1e-12)
+        for own, other in zip(torch.autograd.grad((output * push).sum(), leaves), their_grads, strict=True):
+            torch.testing.assert_close(own, other, rtol=0, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=40)
+@given(SHAPES)
+def test_every_block_has_the_prompt_and_its_own_response_as_keys(shapes: list[tuple[int, tuple[int, ...]]]) -> None:
+    segments = segments_of(shapes)
+    places, query_ends, key_ends = PackedLayout(segments).varlen(CPU)
+    assert int(query_ends[-1]) == sum(segment.length for segment in segments)
+    blocks = [places[int(a) : int(b)].tolist() for a, b in itertools.pairwise(key_ends)]
+    expected = []
+    for segment in segments:
+        own = list(range(segment.start, segment.start + segment.length))
+        prompt, rest = own[: segment.prompt], own[segment.prompt :]
+        for length in segment.responses:
+            expected.append(prompt + rest[:length])
+            rest = rest[length:]
+    assert blocks == expected
+
+
+def test_the_scale_is_handed_on() -> None:
+    segments = segments_of([(2, (3, 1))])
+    generator = torch.Generator().manual_seed(1)
+    tensors = [torch.randn(1, 2, 6, 4, dtype=torch.float64, generator=generator) for _ in range(3)]
+    layout = PackedLayout(segments)
+    torch.testing.assert_close(
+        one_call(varlen_reference, *tensors, layout, 0.3), by_blocks(*tensors, layout, 0.3), rtol=0, atol=1e-12
+    )
+
+
+def test_dropout_is_refused_and_the_cpu_takes_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(2)
+    tensors = [torch.full((1, 1, 3, 2), chance.random()) for _ in range(3)]
+    layout = PackedLayout(segments_of([(1, (2,))]))
+    monkeypatch.setattr(attention, "varlen_attn", None)
+    output, _ = attention.packed_attention(torch.nn.Identity(), *tensors, None, layout=layout)
+    assert output.shape == (1, 3, 1, 2)
+    with pytest.raises(ValueError, match="dropout"):
+        attention.packed_attention(torch.nn.Identity(), *tensors, None, dropout=0.1, layout=layout)
