@@ -39,6 +39,15 @@ log = logging.getLogger(__name__)
 LEVELS = {"Normal": logging.INFO, "Warning": logging.WARNING}
 
 
+class StatusPruned(Exception):
+    """The CRD in the cluster is older than this operator: what it does not know, the API server drops, and a pass that
+    relies on it would be repeated for ever."""
+
+    def __init__(self, lost: list[str]) -> None:
+        fields = ", ".join(lost[:5])
+        super().__init__(f"the API server dropped {fields}: apply the CRD of this operator's version")
+
+
 class Reconciler:
     """Does a pass when the queue asks for one. Holds nothing between two passes."""
 
@@ -120,21 +129,38 @@ class Reconciler:
     async def _write_status(self, obj: Json, before: SELMRunStatus, after: SELMRunStatus) -> bool:
         """One PUT of the status with the version that was observed; False where the run has changed since.
 
-        That version is what fences a leader that woke late: whatever it decided, it decided of an older run.
+        That version is what fences a leader that woke late: whatever it decided, it decided of an older run. Raises
+        StatusPruned where the API server did not keep all of it.
         """
         if after == before:
             return True
         API_WRITES.labels("SELMRun").inc()
         written = {**obj, "status": after.model_dump(mode="json", by_alias=True, exclude_none=True)}
         try:
-            await self.api.replace(RUNS, obj["metadata"]["namespace"], written, subresource="status")
+            answer = await self.api.replace(RUNS, obj["metadata"]["namespace"], written, subresource="status")
         except ApiError as error:
             if error.code not in (404, 409):
                 raise
             STATUS_CONFLICTS.inc()
             log.info("the status of %s was written by another: observing again", obj["metadata"]["name"])
             return False
+        if lost := lost_fields(written["status"], answer.get("status") or {}):
+            raise StatusPruned(lost)
         return True
+
+
+def lost_fields(written: Any, kept: Any, path: str = "status") -> list[str]:
+    """Paths of fields that were written and are not in what the API server kept."""
+    if isinstance(written, dict) and isinstance(kept, dict):
+        return [
+            lost
+            for name, value in written.items()
+            for lost in (lost_fields(value, kept[name], f"{path}.{name}") if name in kept else [f"{path}.{name}"])
+        ]
+    if isinstance(written, list) and isinstance(kept, list):
+        pairs = enumerate(zip(written, kept, strict=False))
+        return [lost for index, (one, other) in pairs for lost in lost_fields(one, other, f"{path}[{index}]")]
+    return []
 
 
 def taken_message(job: dict[str, Any]) -> str:

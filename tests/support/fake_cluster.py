@@ -51,6 +51,7 @@ class FakeCluster:
     uids: int = 0
     fault: Callable[[str, str, Resource, str], None] = lambda when, verb, resource, name: None
     log: list[tuple[str, str, str]] = field(default_factory=list)
+    prune: Callable[[Json], None] = lambda status: None
     on_status: Callable[[Json, Json], None] = lambda before, after: None
     on_create: Callable[[Json], None] = lambda obj: None
     at: tuple[str, str, str] = ("", "", "")
@@ -103,6 +104,7 @@ class FakeCluster:
             if resource == RUNS:
                 self.on_status(before, obj)
             stored["status"] = copy.deepcopy(obj.get("status") or {})
+            self.prune(stored["status"])
         else:
             metadata = {**obj["metadata"], "uid": stored["metadata"]["uid"]}
             stored.update(copy.deepcopy(obj), metadata=metadata)

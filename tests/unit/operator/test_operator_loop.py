@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
-from support.fake_cluster import digest
+import pytest
+
+from selm_operator.reconcile import StatusPruned, lost_fields
+from support.fake_cluster import Json, digest
 from support.operator_world import World
 from support.run_builder import make_run
 
@@ -151,3 +154,19 @@ async def test_shards_done_are_told_in_few_steps() -> None:
         told.append(world.current["shards"]["done"])
     assert told == [0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 14, 14]
     assert world.condition("Reconciling")["message"] == "Generation of iteration 1 is at work, 14 of 16 shards done"
+
+
+async def test_a_crd_that_is_older_than_the_operator_is_named_and_not_worked_against_in_silence() -> None:
+    def prune(status: Json) -> None:
+        status.get("current", {}).pop("schedule", None)
+
+    world = World(make_run())
+    world.cluster.prune = prune
+    with pytest.raises(StatusPruned, match=r"dropped status\.current\.schedule: apply the CRD"):
+        await world.settle()
+
+
+def test_fields_that_were_not_kept_are_told_by_their_paths() -> None:
+    written = {"a": 1, "b": {"c": 2, "d": [{"e": 3, "f": 4}]}}
+    assert lost_fields(written, written) == []
+    assert lost_fields(written, {"b": {"d": [{"e": 3}], "x": 1}}) == ["status.a", "status.b.c", "status.b.d[0].f"]
