@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from selm_operator.decide import decide
+from selm_operator.jobs import ListedJobs
 from selm_operator.kube import Json
 from selm_operator.observe import observe
 from support.fake_cluster import NAMESPACE
@@ -63,7 +64,7 @@ async def check(row: Row) -> None:
     world = World(row.run or make_run())
     for step in row.steps:
         await step(world)
-    seen = await observe(world.cluster, NAMESPACE, "tiny", SETTINGS, world.cluster.now)
+    seen = await observe(world.cluster, ListedJobs(world.cluster), NAMESPACE, "tiny", SETTINGS, world.cluster.now)
     assert seen is not None
     decision = decide(seen[1])
     told = {condition.type: condition for condition in decision.status.conditions or ()}
