@@ -9,6 +9,8 @@ repeated with exponential back-off of its own.
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable, Hashable
@@ -63,6 +65,8 @@ class WorkQueue(Generic[Key]):
         self._process, self._times, self._workers, self._on_start = process, times, workers, on_start
         self._jitter = jitter or random.Random()
         self._due: dict[Key, float] = {}  # the earliest time, on the loop's clock, that each waiting key is wanted
+        self._order: list[tuple[float, int, Key]] = []  # a heap of these; what `_due` no longer says is passed over
+        self._entered = itertools.count()  # keys need no order of their own
         self._failures: dict[Key, int] = {}
         self._running: dict[Key, asyncio.Task[None]] = {}
         self._begun: dict[Key, float] = {}  # when the look at work at each key began
@@ -92,7 +96,11 @@ class WorkQueue(Generic[Key]):
         due = asyncio.get_running_loop().time() + seconds
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
+            self._enter(key, due)
             self._changed.set()
+
+    def _enter(self, key: Key, due: float) -> None:
+        heapq.heappush(self._order, (due, next(self._entered), key))
 
     async def run(self) -> None:
         """Works until cancelled; then waits for the looks at work, which are cancelled too."""
@@ -112,21 +120,23 @@ class WorkQueue(Generic[Key]):
 
     def _start_due(self) -> float | None:
         """Starts what is due; the seconds until the next key is, or None where nothing waits for time alone."""
-        now, nearest = asyncio.get_running_loop().time(), float("inf")
-        for key, due in sorted(self._due.items(), key=lambda item: item[1]):
-            if key in self._running:
+        now = asyncio.get_running_loop().time()
+        while self._order:
+            due, _, key = self._order[0]
+            if self._due.get(key) != due or key in self._running:
+                heapq.heappop(self._order)  # a look at work enters its key again when it ends
                 continue
             if len(self._running) >= self._workers:
                 return None  # a look that ends calls again
             if due > now:
-                nearest = min(nearest, due)
-                break
+                return due - now
+            heapq.heappop(self._order)
             del self._due[key]
             self._begun[key] = now
             if self._on_start is not None:
                 self._on_start(now - due)
             self._running[key] = asyncio.create_task(self._look(key), name=f"look at {key}")
-        return None if nearest == float("inf") else max(0.0, nearest - now)
+        return None
 
     async def _look(self, key: Key) -> None:
         try:
@@ -144,4 +154,6 @@ class WorkQueue(Generic[Key]):
                 self.add_after(key, max(wish, self._times.minimum))
         finally:
             del self._running[key], self._begun[key]
+            if key in self._due:
+                self._enter(key, self._due[key])
             self._changed.set()

@@ -54,6 +54,33 @@ async def gone(key: str, log: Log) -> Look:
     return Gone()
 
 
+def test_many_keys_are_looked_at_in_the_order_of_their_times_and_an_earlier_wish_wins() -> None:
+    async def script(queue: WorkQueue[str]) -> None:
+        for number in range(50):
+            queue.add_after(f"k{number:02d}", 100 - number)
+        queue.add_after("k00", 1)
+        queue.add_after("k00", 30)  # later than what is wanted already: says nothing
+
+    log = played(gone, script, 200, workers=1)
+    assert log.looks[0] == (1.0, "k00")
+    assert [key for _, key in log.looks[1:]] == [f"k{number:02d}" for number in range(49, 0, -1)]
+
+
+def test_a_key_that_is_wanted_at_a_time_during_its_look_is_looked_at_then() -> None:
+    async def long_look(key: str, log: Log) -> Look:
+        await asyncio.sleep(10)
+        return Gone()
+
+    async def script(queue: WorkQueue[str]) -> None:
+        queue.add("a")
+        await asyncio.sleep(1)
+        queue.add_after("a", 4)  # comes due while the look is at work
+        await asyncio.sleep(11)
+        queue.add_after("a", 7)  # comes due after it
+
+    assert played(long_look, script, 100).times() == [0.0, 10.0, 20.0]
+
+
 def test_many_wakes_before_a_look_are_one_look() -> None:
     async def script(queue: WorkQueue[str]) -> None:
         for _ in range(100):
