@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -11,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from selm_operator.api.immutable import immutable_digests
 from selm_operator.api.spec import SELMRunSpec
 from selm_operator.api.status import SELMRunStatus
 from selm_operator.api.validate import validate_spec
@@ -154,6 +156,8 @@ class RunView:
     deleting: bool
     spec: SELMRunSpec | None
     spec_errors: tuple[str, ...]
+    immutable: Mapping[str, str]
+    """By top-level field of the spec, the digest of what may never change in it."""
     status: SELMRunStatus
 
 
@@ -191,7 +195,7 @@ def read_run(obj: Json) -> RunView:
     """
     metadata = obj["metadata"]
     judged = {key: value for key, value in obj.items() if key not in ("metadata", "status")}
-    spec, errors = _read_spec(metadata["name"], json.dumps(judged))
+    spec, errors, immutable = _read_spec(metadata["name"], json.dumps(judged))
     return RunView(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -200,19 +204,24 @@ def read_run(obj: Json) -> RunView:
         deleting="deletionTimestamp" in metadata,
         spec=spec,
         spec_errors=errors,
+        immutable=immutable,
         status=SELMRunStatus.model_validate(obj.get("status") or {}),
     )
 
 
 @lru_cache(maxsize=SPECS_KEPT)
-def _read_spec(name: str, judged: str) -> tuple[SELMRunSpec | None, tuple[str, ...]]:
-    """The spec of a run, or what is wrong with it: a third of a pass' work, and the same from pass to pass.
+def _read_spec(name: str, judged: str) -> tuple[SELMRunSpec | None, tuple[str, ...], Mapping[str, str]]:
+    """The spec of a run, or what is wrong with it, and its immutable part's digests: a third of a pass' work, and the same
+    from pass to pass.
 
     `judged` is all of the object that validation looks at beside the name, as JSON.
     """
     obj: Json = {**json.loads(judged), "metadata": {"name": name}}
     errors = tuple(str(error) for error in validate_spec(obj))
-    return (None if errors else SELMRunSpec.model_validate(obj["spec"])), errors
+    if errors:
+        return None, errors, {}
+    spec = SELMRunSpec.model_validate(obj["spec"])
+    return spec, (), immutable_digests(spec)
 
 
 def read_job(obj: Json) -> JobView | None:

@@ -130,7 +130,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         builder.offline(1)
     run = read_run(builder.obj())
     status = draw(statuses(run))
-    run = RunView(run.namespace, run.name, run.uid, 1, draw(st.booleans()), run.spec, (), status)
+    run = RunView(run.namespace, run.name, run.uid, 1, draw(st.booleans()), run.spec, (), run.immutable, status)
     found = tuple(draw(st.lists(jobs(), max_size=4)))
     return Snapshot(
         run,

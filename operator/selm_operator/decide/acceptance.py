@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from selm_operator.api.immutable import digest_of, immutable_digests
+from selm_operator.api.immutable import digest_of
 from selm_operator.api.pods import Volume
 from selm_operator.api.possible import impossible
 from selm_operator.api.spec import SELMRunSpec
@@ -74,7 +74,7 @@ def with_accepted(case: Case) -> Case:
     """
     recorded: dict[str, object] = {"engine_args_digest": digest_of(case.spec.generation.engine_args)}
     if case.status.accepted is None:
-        digests = immutable_digests(case.spec)
+        digests = case.snapshot.run.immutable
         recorded["accepted"] = tuple(FieldDigest(field=field, digest=digest) for field, digest in digests.items())
     status = case.status.model_copy(update=recorded)
     return case if status == case.status else case.book(status)
@@ -83,7 +83,7 @@ def with_accepted(case: Case) -> Case:
 def _changed_immutables(case: Case) -> list[str]:
     if case.status.accepted is None:
         return []
-    found, accepted = immutable_digests(case.spec), {entry.field: entry.digest for entry in case.status.accepted}
+    found, accepted = case.snapshot.run.immutable, {entry.field: entry.digest for entry in case.status.accepted}
     return [field for field in sorted(found.keys() | accepted.keys()) if found.get(field) != accepted.get(field)]
 
 
