@@ -10,7 +10,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/torch_source.sh
 source scripts/torch_source.sh
-PYTHON=3.11 # of the Dockerfile's base image
+PYTHON=3.11 # of the Dockerfile's base image, as is the C library's version
+PLATFORM=x86_64-manylinux_2_36
 TORCH=2.13.0+cpu
 # Operator and CPU runtime have the versions that the tests run with. vLLM with CUDA pins others of its own.
 tested=(--constraint requirements/cpu.lock)
@@ -18,7 +19,7 @@ compile() {
   .venv/bin/uv pip compile --quiet --python-version "$PYTHON" --generate-hashes --no-header --no-annotate "$@"
 }
 runtime() {
-  compile --python-platform x86_64-manylinux_2_28 pyproject.toml --extra runtime \
+  compile --python-platform "$PLATFORM" pyproject.toml --extra runtime \
     --constraint requirements/image-constraints.txt --no-emit-package deepspeed "$@"
 }
 
