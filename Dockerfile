@@ -10,14 +10,15 @@ ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
 
 # --- what the final images begin with: a numeric user, so that a cluster can see that it is not root
 FROM ${PYTHON_IMAGE} AS base
-RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin selm
-# Nothing is written below the root file system: caches and homes are in /tmp, models in SELM_CACHE_DIR.
+RUN useradd --uid 10001 --user-group --create-home --home-dir /home/selm --shell /usr/sbin/nologin selm
+# The root file system may be read-only: what libraries write goes into /tmp and the home, models into SELM_CACHE_DIR, and
+# the operator mounts a volume at each of them.
 ENV PATH=/opt/venv/bin:$PATH \
-    HOME=/tmp \
+    HOME=/home/selm \
     USER=selm \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
-WORKDIR /tmp
+WORKDIR /home/selm
 
 # --- what builds: uv, and this project's wheel
 FROM ${PYTHON_IMAGE} AS build

@@ -97,7 +97,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
             "operator": {"httpPort": free_port()},
             "metrics": {"enabled": True},
             "networkPolicy": {"enabled": True},
-            "replicaCount": 2,
+            "replicaCount": 0,  # at first the test runs the operator itself, behind its proxy
+            # The embedded cluster's pods share the machine's paths.
+            "extraEnv": [{"name": "SELM_SHARED_PATHS", "value": "true"}],
         }
         helm = helm_python.Config(kubeconfig_path=state.kubeconfig, namespace=NAMESPACE)
         release = helm.install(CHART, RELEASE, values, namespace=NAMESPACE, create_namespace=True)
@@ -130,7 +132,7 @@ def tiny(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 def test_helm_installed_what_it_rendered(installed: Installed) -> None:
     kinds = {obj["kind"] for obj in installed.objects}
-    assert {"CustomResourceDefinition", "Deployment", "Role", "PodDisruptionBudget", "NetworkPolicy"} <= kinds
+    assert {"CustomResourceDefinition", "Deployment", "Role", "Service", "NetworkPolicy"} <= kinds
     for obj in installed.objects:
         where = ["-n", obj["metadata"]["namespace"]] if "namespace" in obj["metadata"] else []
         found = json.loads(
@@ -189,6 +191,15 @@ def test_the_right_that_admission_asks_for_is_needed() -> None:
     golden = Path(__file__).parents[1] / "unit" / "operator" / "golden" / "small-preparation.yaml"
     job = yaml.safe_load(golden.read_text(encoding="utf-8"))
     assert [owner["blockOwnerDeletion"] for owner in job["metadata"]["ownerReferences"]] == [True]
+
+
+def test_upgraded_by_helm_the_deployment_rolls_out(installed: Installed) -> None:
+    """Its pod starts with the chart's command and account, and its probes are answered."""
+    installed.helm.upgrade(CHART, RELEASE, installed.values | {"replicaCount": 1}, namespace=NAMESPACE)
+    where = ["-n", NAMESPACE, "deployment/" + RELEASE]
+    installed.lab.kubectl("rollout", "status", *where, "--timeout=120s", namespaced=False)
+    installed.helm.upgrade(CHART, RELEASE, installed.values, namespace=NAMESPACE)
+    installed.lab.kubectl("wait", "--for=delete", "pods", "--all", "-n", NAMESPACE, "--timeout=60s", namespaced=False)
 
 
 def test_uninstalled_by_helm_the_kind_and_its_runs_stay(installed: Installed, tiny: dict[str, str]) -> None:
