@@ -19,6 +19,7 @@ from selm_local.controllers.objects import (
     condition,
     controller_of,
     is_deleting,
+    is_terminal,
     meta,
     name_of,
     namespace_of,
@@ -26,6 +27,9 @@ from selm_local.controllers.objects import (
     uid_of,
 )
 
+BATCH_SECONDS = 1.0
+"""So long a Job waits for a pod that has ended and been counted to vanish, before it looks again
+(kube-controller-manager's syncJobBatchPeriod): a finished Job's deleted pods are then gone."""
 _log = logging.getLogger(__name__)
 
 
@@ -57,7 +61,11 @@ class JobController:
         for pod in (old, new):
             owner = controller_of(pod) if pod else None
             if pod is not None and owner is not None and owner["kind"] == "Job":
-                self._queue.add((namespace_of(pod), owner["name"]))
+                key = (namespace_of(pod), owner["name"])
+                if new is not None and is_deleting(new) and is_terminal(new) and not is_tracked(new):
+                    self._queue.add_after(key, BATCH_SECONDS)
+                else:
+                    self._queue.add(key)
         if new is not None:
             self._note_orphan(new)
 
