@@ -5,7 +5,7 @@ VENV := .venv/bin
 # The demo's cluster keeps its state inside the checkout, so that `make clean` finds all of it.
 export SELM_LOCAL_DIR ?= $(CURDIR)/.selm
 
-.PHONY: help install demo test test-unit test-e2e test-long lint format types generate check-generated clean
+.PHONY: help install demo test test-unit test-e2e test-long lint format types generate check-generated clean science
 
 help: ## List the commands
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 18
@@ -28,6 +28,9 @@ test-e2e:
 
 test-long: install ## What `make test` leaves out because it takes long
 	@$(VENV)/pytest -m long
+
+science: ## Compare exploring loops on a problem with a known reward; writes docs/science.md
+	@$(VENV)/python benchmarks/science.py
 
 lint: ## Style, types and walls
 	@$(VENV)/ruff check .

@@ -20,7 +20,7 @@ from selm_runtime.contract import PhaseConfig
 
 log = logging.getLogger(__name__)
 
-ENV_TENSORBOARD_DIR = "SELM_TENSORBOARD_DIR"
+ENV_TENSORBOARD_LOGDIR = "TENSORBOARD_LOGDIR"
 """A folder, on a mounted volume say, that takes the event files instead of the store. Set through podTemplates."""
 EVENTS_FOLDER = "tensorboard"
 """Below the pod's folder in the store."""
@@ -125,7 +125,7 @@ class EventFiles:
         from tensorboardX import SummaryWriter
 
         self._folder = folder
-        local = os.environ.get(ENV_TENSORBOARD_DIR)
+        local = os.environ.get(ENV_TENSORBOARD_LOGDIR)
         run = config.run
         within = f"{run.namespace}/{run.name}/iter-{config.iteration}/attempt-{config.attempt}"
         self._to_store = not local

@@ -19,7 +19,7 @@ from selm_runtime.train.metrics import write_history
 from selm_runtime.train.pairs import Pair
 from selm_runtime.train.ranks import Ranks
 from selm_runtime.train.throughput import Lengths, Meter, Shape, peak_of, training_flops
-from selm_runtime.train.tracking import ENV_TENSORBOARD_DIR, EventFiles, Tracking
+from selm_runtime.train.tracking import ENV_TENSORBOARD_LOGDIR, EventFiles, Tracking
 from support.phase_configs import phase_config
 from support.phase_folders import Pod
 from support.tiny_model import make_tiny_model
@@ -39,7 +39,7 @@ def test_the_history_is_a_table_of_steps_with_equal_bytes_for_equal_histories(tm
 
 def test_flops_count_each_distinct_token_once() -> None:
     shape = Shape(blocks=1000, head=100, layers=2, attention_width=8)
-    pair = Lengths.of(Pair(0, (1, 2, 3), (4, 5), (6,), (4, 5)))
+    pair = Lengths.of(Pair(0, (1, 2, 3), (4, 5), (6,), ((4, 5),)))
     assert pair == Lengths(3, (2, 1))
     # 6 tokens, 3 of them predicted; keys seen: prompt 1+2+3, chosen 3+1 and 3+2, rejected 3+1
     expected = 6 * (1000 * 6 + 100 * 3) + 12 * 2 * 8 * (6 + 9 + 4)
@@ -174,7 +174,7 @@ def test_event_files_reach_the_pods_folder_with_the_steps_of_earlier_attempts(tm
 
 
 def test_event_files_go_to_a_mounted_folder_where_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ENV_TENSORBOARD_DIR, str(tmp_path / "volume"))
+    monkeypatch.setenv(ENV_TENSORBOARD_LOGDIR, str(tmp_path / "volume"))
     pod = Pod(FileStore(tmp_path / "store"), tmp_path, writer="w1", config=CONFIG)
     places = Tracking([], lambda: EventFiles(CONFIG, pod.folder, tmp_path / "scratch"))
     places.log(1, {"loss": 0.5})
