@@ -9,6 +9,7 @@ repeated with exponential back-off of its own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import logging
@@ -108,10 +109,10 @@ class WorkQueue(Generic[Key]):
             while True:
                 self._changed.clear()
                 pause = self._start_due()
-                try:
-                    await asyncio.wait_for(self._changed.wait(), pause)
-                except TimeoutError:
-                    continue
+                # Not `wait_for`: before Python 3.12 it loses a cancellation that comes in the moment of a wake-up.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._changed.wait()
         finally:
             tasks = list(self._running.values())
             for task in tasks:

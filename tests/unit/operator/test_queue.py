@@ -198,3 +198,23 @@ def test_a_wish_for_at_once_does_not_spin() -> None:
         queue.add("a")
 
     assert len(played(at_once, script, 1).times()) <= 21
+
+
+def test_a_cancellation_in_the_moment_of_a_wake_up_is_not_lost() -> None:
+    async def main() -> bool:
+        async def look(_: str) -> Look:
+            return Gone()
+
+        queue: WorkQueue[str] = WorkQueue(look, TIMES, workers=1)
+        running = asyncio.create_task(queue.run())
+        queue.add_after("later", 50)  # so that it waits with a time
+        await asyncio.sleep(1)
+        queue.add("now")
+        await asyncio.sleep(0)  # the waiter has been woken, the queue's own task has not run yet
+        running.cancel()
+        await asyncio.wait({running}, timeout=5)
+        ended = running.done()
+        running.cancel()
+        return ended
+
+    assert run_in_fake_time(main())
