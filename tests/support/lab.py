@@ -7,6 +7,7 @@ of AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, with the bucke
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -145,6 +146,13 @@ class Lab:
             process = psutil.Process(daemon["process"]["pid"])
             return process if "selm_operator" in process.cmdline() else None
         return None
+
+    @functools.cached_property
+    def operator_environment(self) -> dict[str, str]:
+        """What that operator was started with; to be asked first while it runs."""
+        process = self.operator_process()
+        assert process is not None, "the embedded cluster's operator does not run"
+        return dict(process.environ())
 
     def stop_cluster(self) -> None:
         """`selm local down`: daemons and pods end, the state stays."""
