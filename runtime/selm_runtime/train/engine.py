@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -163,7 +164,8 @@ class Engine:
 
     def _clip(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        self._norm = float(nn.utils.clip_grad_norm_(parameters, self._training.max_grad_norm))
+        limit = self._training.max_grad_norm or math.inf  # 0 does not clip
+        self._norm = float(nn.utils.clip_grad_norm_(parameters, limit))
 
     def gathered(self, parameters: list[nn.Parameter]) -> Any:
         """Context in which whole weights are there on every rank; to be entered by all ranks alike."""
