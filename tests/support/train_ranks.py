@@ -10,8 +10,11 @@ import os
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 from unittest.mock import patch
 
 from selm_runtime import faults
@@ -51,11 +54,13 @@ def train(
     ranks: int = 2,
     fault: str = "",
     stop_after: int | None = None,
+    stop_in_reference: bool = False,
     hang_after: int | None = None,
     kill_after: int | None = None,
     **environment: str,
 ) -> Ended:
     """One attempt of `ranks` ranks on one node. `stop_after`: SIGTERM's file is there once that step is done (0: at once).
+    `stop_in_reference`: it is there when the reference pass begins.
 
     `fault` is a value of TEST_FAULT, which then holds for rank 1 alone. `hang_after`: rank 1 stands still (SIGSTOP) once
     that step is done; it is killed when rank 0 has ended. `kill_after`: rank 1 is killed then, whatever attempt it is.
@@ -83,7 +88,8 @@ def train(
             job.stop_file.touch()
         processes = [
             context.Process(
-                target=_rank, args=(job, config, rank, ranks, settings, fault, stop_after, hang_after, kill_after)
+                target=_rank,
+                args=(job, config, rank, ranks, settings, fault, stop_after, stop_in_reference, hang_after, kill_after),
             )
             for rank in range(ranks)
         ]
@@ -111,9 +117,11 @@ def _rank(
     settings: dict[str, str],
     fault: str,
     stop_after: int | None,
+    stop_in_reference: bool,
     hang_after: int | None,
     kill_after: int | None,
 ) -> None:
+    from selm_runtime.train import reference
     from selm_runtime.train.worker import run_rank
 
     os.environ.update(
@@ -141,4 +149,17 @@ def _rank(
         reach(point, n)
 
     faults.reach = reach_or_stop
+    if stop_in_reference and rank == 0:
+        _before(reference, "compute", job.stop_file.touch)
     run_rank(job, config, os.getppid())
+
+
+def _before(module: ModuleType, name: str, effect: Callable[[], None]) -> None:
+    """Let `effect` come before each call of a module's function."""
+    function = getattr(module, name)
+
+    def called(*args: Any, **options: Any) -> Any:
+        effect()
+        return function(*args, **options)
+
+    setattr(module, name, called)

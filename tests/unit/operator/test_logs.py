@@ -6,9 +6,11 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 import pytest
 
+from selm_operator import logs
 from selm_operator.logs import JsonFormatter, TextFormatter, add_log_fields, log_context
 from support.operator_world import World
 from support.run_builder import make_run
@@ -24,6 +26,12 @@ class Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(self.format(record))
+
+
+@pytest.fixture(autouse=True)
+def no_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that abandon a reconcile in its middle leave its fields in the context of their thread."""
+    monkeypatch.setattr(logs, "_context", ContextVar("empty", default={}))  # noqa: B039 - never mutated
 
 
 @pytest.fixture

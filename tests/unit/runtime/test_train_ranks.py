@@ -245,7 +245,7 @@ def test_killed_after_every_single_step_two_ranks_end_as_if_undisturbed(stage: i
 
 
 def test_a_request_to_go_during_the_reference_pass_is_obeyed_there(world: TrainWorld) -> None:
-    ended = train(world, world.config("early"), stop_after=0)
+    ended = train(world, world.config("early"), stop_in_reference=True)
     assert ended.codes == [75, 75]
     assert ended.outcomes[0] is not None
     assert ended.outcomes[0].error is not None
