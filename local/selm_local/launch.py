@@ -120,6 +120,8 @@ class Daemon:
 
 PORTS = range(20000, 30000)
 """Below the range from which the system takes ports of outgoing connections: a stopped daemon finds its own free."""
+PORT_SECONDS = 3.0
+"""A process that was killed may hold its port for a moment longer than it lives, while its threads end."""
 
 
 def choose_port(kept: int | None, what: str, host: str = "127.0.0.1") -> int:
@@ -130,6 +132,10 @@ def choose_port(kept: int | None, what: str, host: str = "127.0.0.1") -> int:
     """
     if kept is not None:
         refusal = _refusal(host, kept)
+        until = time.monotonic() + PORT_SECONDS
+        while refusal is not None and time.monotonic() < until:
+            time.sleep(POLL_SECONDS)
+            refusal = _refusal(host, kept)
         if refusal is not None:
             raise LocalError(
                 f"port {kept} of {what} is taken by another process ({refusal.strerror}); end that process, or remove "
