@@ -43,9 +43,8 @@ class JobsWatch:
         self.failure: str | None = "the Jobs are not listed yet"
         """What is wrong now; None while the watch is open."""
         self.store = JobStore()
-        self.listed = False
         self.heard = float("-inf")
-        """When the API server last told anything, on the loop's clock."""
+        """When the API server last told anything, on the loop's clock; never before the first list."""
 
     def stands_still(self, limit: float) -> str | None:
         """Whether it has neither heard nor tried for `limit` seconds: its requests all end by themselves earlier."""
@@ -60,7 +59,7 @@ class JobsWatch:
     def store_if_alive(self) -> JobStore | None:
         """The Jobs, while the watch has listed them and was not silent for longer than bookmarks leave it."""
         silent = asyncio.get_running_loop().time() - self.heard
-        return self.store if self.listed and silent < SILENCE_SECONDS else None
+        return self.store if silent < SILENCE_SECONDS else None
 
     async def run(self) -> None:
         failures = 0
@@ -91,7 +90,7 @@ class JobsWatch:
         version = str(listed["metadata"]["resourceVersion"])
         jobs = listed.get("items") or []
         self.store.replace(jobs, int(version))
-        self.listed, self.heard = True, asyncio.get_running_loop().time()
+        self.heard = asyncio.get_running_loop().time()
         for job in jobs:
             self.note(job)
         return version

@@ -9,6 +9,7 @@ from typing import Any
 
 from selm_operator.api.spec import ScheduleEntry, SELMRunSpec
 from selm_operator.api.status import (
+    Condition,
     Current,
     IterationStatus,
     PhaseName,
@@ -36,6 +37,11 @@ def asked_schedule(spec: SELMRunSpec, iteration: int) -> ScheduleValues:
     """What the spec asks for in an iteration; all absent where the schedule does not name it."""
     entry = schedule_entry(spec, iteration)
     return ScheduleValues(**{name: getattr(entry, name, None) for name in ScheduleValues.model_fields})
+
+
+def condition_of(status: SELMRunStatus, type_: str) -> Condition | None:
+    """The run's condition of a type, as the status was written last; None where it has none yet."""
+    return next((condition for condition in status.conditions or () if condition.type == type_), None)
 
 
 def trains_offline(spec: SELMRunSpec, iteration: int) -> bool:

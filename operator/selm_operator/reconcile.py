@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from selm_operator.api.status import Condition, SELMRunStatus
+from selm_operator.api.status import SELMRunStatus
 from selm_operator.constants import ConditionType
 from selm_operator.decide import decide
 from selm_operator.decision import CreateJob, Decision
@@ -18,6 +18,7 @@ from selm_operator.execute import EffectRefused, Executor, JobNameTaken
 from selm_operator.jobs import Jobs, ListedJobs
 from selm_operator.jobs_watch import RunKey
 from selm_operator.kube import RUNS, Api, ApiError, Json
+from selm_operator.ledger import condition_of
 from selm_operator.logs import add_log_fields, log_context
 from selm_operator.metrics import (
     API_WRITES,
@@ -113,7 +114,7 @@ class Reconciler:
         delay = next_job_delay(snapshot, decision)
         if delay is not None:
             NEXT_JOB_SECONDS.observe(delay)
-        current, outcome = decision.status.current, outcome_of(decision.status)
+        current, outcome = decision.status.current, condition_of(decision.status, ConditionType.SUCCEEDED)
         RUNS_BY_PHASE.note(key, (current.phase if current else None) or "", outcome.reason if outcome else "")
         for event in decision.events:
             log.log(LEVELS[event.type], "%s: %s", event.reason, event.note)
@@ -183,11 +184,6 @@ def place_of(status: SELMRunStatus) -> dict[str, Any]:
         "attempt": current.attempt,
         "job": current.job_name,
     }
-
-
-def outcome_of(status: SELMRunStatus) -> Condition | None:
-    """The condition Succeeded: the summary."""
-    return next((c for c in status.conditions or () if c.type == ConditionType.SUCCEEDED), None)
 
 
 def next_job_delay(snapshot: Snapshot, decision: Decision) -> float | None:

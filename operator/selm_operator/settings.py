@@ -114,15 +114,17 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
         shared_paths=_boolean(env, "SELM_SHARED_PATHS"),
         preparation_resources=_resources(env, "SELM_PREPARATION_RESOURCES") or Settings().preparation_resources,
         waits=Waits(
-            pending_too_long=_number(env, "SELM_PENDING_TOO_LONG_SECONDS", 1800.0, exclusive_minimum=0.0),
-            no_progress=_number(env, "SELM_NO_PROGRESS_SECONDS", 86_400.0, exclusive_minimum=0.0),
+            pending_too_long=_number(
+                env, "SELM_PENDING_TOO_LONG_SECONDS", Waits.pending_too_long, exclusive_minimum=0.0
+            ),
+            no_progress=_number(env, "SELM_NO_PROGRESS_SECONDS", Waits.no_progress, exclusive_minimum=0.0),
         ).scaled(time_scale),
         time_scale=time_scale,
         namespaces=tuple(n for n in (p.strip() for p in env.get("SELM_NAMESPACES", "").split(",")) if n),
         namespace=env.get("SELM_NAMESPACE") or _own_namespace(),
         workers=_integer(env, "SELM_WORKERS", 16, minimum=1),
-        http_port=_integer(env, "SELM_HTTP_PORT", 8080, minimum=0, maximum=65535),
-        fs_group=_integer(env, "SELM_FS_GROUP", 10001, minimum=0),
+        http_port=_integer(env, "SELM_HTTP_PORT", Settings.http_port, minimum=0, maximum=65535),
+        fs_group=_integer(env, "SELM_FS_GROUP", Settings.fs_group, minimum=0),
         log_format=_choice(env, "SELM_LOG_FORMAT", ("text", "json")),
         identity=f"{socket.gethostname()}_{uuid.uuid4().hex[:12]}",
     )

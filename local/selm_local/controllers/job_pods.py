@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 from selm_local.controllers.job_policy import completion_index, match_failure_policy
-from selm_local.controllers.objects import Obj, condition_is, meta, name_of, parse_time, pod_phase, uid_of
+from selm_local.controllers.objects import Obj, condition_is, meta, name_of, parse_time, pod_phase, reference_to
 
 TRACKING_FINALIZER = "batch.kubernetes.io/job-tracking"
 INDEX = "batch.kubernetes.io/job-completion-index"
@@ -46,16 +46,7 @@ def build_pod(job: Obj, index: int | None, replaced: Obj | None = None) -> Obj:
             "labels": labels,
             "annotations": annotations,
             "finalizers": [*(metadata.get("finalizers") or []), TRACKING_FINALIZER],
-            "ownerReferences": [
-                {
-                    "apiVersion": "batch/v1",
-                    "kind": "Job",
-                    "name": name_of(job),
-                    "uid": uid_of(job),
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
+            "ownerReferences": [reference_to(job)],
         },
         "spec": spec,
     }

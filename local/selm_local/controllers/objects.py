@@ -64,6 +64,18 @@ def controller_of(obj: Obj) -> Obj | None:
     return None
 
 
+def reference_to(owner: Obj) -> Obj:
+    """The owner reference of a controller's child."""
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": name_of(owner),
+        "uid": uid_of(owner),
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
 def format_time(moment: datetime) -> str:
     """RFC 3339 in UTC with whole seconds, as metav1.Time is written."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -27,6 +27,7 @@ from selm_local.controllers.objects import (
     name_of,
     namespace_of,
     parse_time,
+    reference_to,
     uid_of,
 )
 
@@ -41,18 +42,6 @@ def pod_of(owner: Obj) -> Obj:
         "kind": "Pod",
         "metadata": {**kept, "generateName": f"{name_of(owner)}-", "ownerReferences": [reference_to(owner)]},
         "spec": template["spec"],
-    }
-
-
-def reference_to(owner: Obj) -> Obj:
-    """The owner reference of a controller's child."""
-    return {
-        "apiVersion": owner["apiVersion"],
-        "kind": owner["kind"],
-        "name": name_of(owner),
-        "uid": uid_of(owner),
-        "controller": True,
-        "blockOwnerDeletion": True,
     }
 
 

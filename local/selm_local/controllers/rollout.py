@@ -8,8 +8,7 @@ import json
 from datetime import datetime, timedelta
 
 from selm_local.apiserver.kinds.apps import portion
-from selm_local.controllers.objects import Obj, condition, format_time, meta, name_of, parse_time
-from selm_local.controllers.replicasets import reference_to
+from selm_local.controllers.objects import Obj, condition, format_time, meta, name_of, parse_time, reference_to
 
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"

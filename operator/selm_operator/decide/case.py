@@ -10,7 +10,7 @@ from selm_operator.api.spec import SELMRunSpec
 from selm_operator.api.status import Current, SELMRunStatus
 from selm_operator.constants import ConditionType
 from selm_operator.decision import Announcement, Settled
-from selm_operator.ledger import Position, is_committed, order_of, position_of
+from selm_operator.ledger import Position, condition_of, is_committed, order_of, position_of
 from selm_operator.settings import Waits
 from selm_operator.snapshot import JobView, PodView, Snapshot
 
@@ -109,6 +109,5 @@ class Case:
     @property
     def was_suspended(self) -> bool:
         """Whether the last pass found the run suspended and at rest."""
-        return any(
-            c.type == ConditionType.SUSPENDED and c.status == "True" for c in self.snapshot.run.status.conditions or ()
-        )
+        told = condition_of(self.snapshot.run.status, ConditionType.SUSPENDED)
+        return told is not None and told.status == "True"

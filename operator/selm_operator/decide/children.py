@@ -15,6 +15,7 @@ from selm_operator.constants import ConditionType
 from selm_operator.decide.case import Case
 from selm_operator.decide.verdict import Verdict
 from selm_operator.decision import Action, DeleteJob, DeleteService
+from selm_operator.ledger import condition_of
 
 MOST_DELETIONS = 32
 """Children deleted in one pass: a long run has hundreds, and other runs wait for the worker."""
@@ -23,7 +24,7 @@ MOST_DELETIONS = 32
 def expiry(spec: SELMRunSpec, status: SELMRunStatus) -> datetime | None:
     """When the children are to go; None where they stay or the run is not finished, as the status was written last."""
     seconds = spec.retention.ttl_seconds_after_finished
-    outcome = next((c for c in status.conditions or () if c.type == ConditionType.SUCCEEDED), None)
+    outcome = condition_of(status, ConditionType.SUCCEEDED)
     if seconds is None or outcome is None or outcome.status == "Unknown":
         return None
     return outcome.last_transition_time + timedelta(seconds=seconds)

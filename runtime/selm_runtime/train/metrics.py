@@ -77,9 +77,9 @@ def estimates(step: Mapping[str, float]) -> dict[str, float]:
     The mean of log pi_ref - log pi over responses that the reference sampled estimates KL(pi_ref || pi) without bias,
     in nats a response; below 0 by chance only. Responses at another temperature, or greedy ones, make it an index.
     """
-    if "exploredLogRatio" not in step:
+    if EXPLORED not in step:
         return {}
-    return {"klReference": -step["exploredLogRatio"]}
+    return {"klReference": -step[EXPLORED]}
 
 
 def write_history(history: Sequence[Mapping[str, float]], path: Path) -> None:

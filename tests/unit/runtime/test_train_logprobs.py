@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,24 +16,11 @@ from selm_runtime.train.logprobs import sum_by_response, tiled_log_probs
 from selm_runtime.train.packing import pack
 from selm_runtime.train.pairs import Pair
 from support.tiny_model import make_tiny_model
-from support.train_world import pair_record
+from support.train_pairs import make_pairs
 
 TOLERANCE = 1e-6
 """transformers computes norms and rotary angles in float32 whatever the weights are."""
 MAX_LENGTH = 64
-
-
-def make_pairs(count: int, seed: int = 0) -> list[Pair]:
-    chance = random.Random(seed)
-    records = [pair_record(row, chance) for row in range(count)]
-    return [
-        Pair(
-            record["row"],
-            *(tuple(record[f"{name}_ids"]) for name in ("prompt", "chosen", "rejected")),
-            explored=(tuple(record["explored_ids"]),),
-        )
-        for record in records
-    ]
 
 
 @pytest.fixture(scope="module")
