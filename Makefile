@@ -42,8 +42,9 @@ format:
 	@$(VENV)/ruff check --fix --quiet .
 	@$(VENV)/ruff format --quiet .
 
-generate: install ## Write the CRD, the field reference and the chart's parts from the models
+generate: install ## Write the CRD, the field reference, the chart's parts and vLLM's arguments from their sources
 	@$(VENV)/python -m selm_operator.api.generate
+	@$(VENV)/python scripts/generate_engine_arguments.py
 	@$(VENV)/python scripts/generate_chart.py
 
 check-generated: ## Fail if a generated file is not current

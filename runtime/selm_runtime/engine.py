@@ -6,7 +6,6 @@ vLLM is imported when an engine is made, never by importing this module: the imp
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,36 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from selm_runtime.contract_engine import FIELD, describe, problems
 from selm_runtime.errors import InvalidInput
 from selm_runtime.precision import inference_dtype
-
-FIELD = "spec.generation.engineArgs"
-
-RESERVED = {
-    "model": "spec.model",
-    "tokenizer": "spec.model",
-    "revision": "spec.model.revision",
-    "code_revision": "spec.model.revision",
-    "tokenizer_revision": "spec.model.revision",
-    "hf_token": "spec.model.tokenSecretRef",
-    "trust_remote_code": "spec.model.trustRemoteCode",
-    "tensor_parallel_size": "spec.generation.tensorParallelSize",
-    "data_parallel_size": "spec.generation.shards",
-    "max_model_len": "spec.training.maxPromptLength and spec.generation.maxTokens",
-    "seed": "spec.seed",
-    "skip_tokenizer_init": "the runtime: token ids go in and come out",
-    "generation_config": "the runtime: sampling is declared in spec.generation",
-    "override_generation_config": "the runtime: sampling is declared in spec.generation",
-    "runner": "the runtime: the engine generates",
-    "convert": "the runtime: the engine generates",
-    "disable_log_stats": "the runtime: it reports progress itself",
-    "scheduling_policy": "the runtime: requests are served in their order",
-    "logits_processors": "nothing: classes are not named in a spec",
-    "worker_cls": "nothing: classes are not named in a spec",
-    "worker_extension_cls": "nothing: classes are not named in a spec",
-    "scheduler_cls": "nothing: classes are not named in a spec",
-}
-"""Engine arguments that a spec must not set, and what decides them."""
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine core in this process: no second import, no pipe
@@ -116,7 +88,7 @@ class Engine:
         from vllm.inputs.engine import tokens_input
         from vllm.v1.engine.llm_engine import LLMEngine
 
-        check_engine_args(settings.engine_args, [field.name for field in dataclasses.fields(EngineArgs)])
+        check_engine_args(settings.engine_args)
         check_context(settings)
         arguments = {**default_arguments(settings), **settings.engine_args}
         try:
@@ -174,15 +146,18 @@ def prepare_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-def check_engine_args(arguments: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raises InvalidInput for a key that vLLM does not have (`known` are its own names) or that is reserved."""
-    for key in arguments:
-        if key in RESERVED:
-            raise InvalidInput("EngineArgReserved", f"{FIELD}.{key}: this argument is decided by {RESERVED[key]}")
-        if key.startswith("_") or key not in known:
-            close = difflib.get_close_matches(key.replace("-", "_"), known, n=3)
-            hint = f"; near to it: {', '.join(close)}" if close else ""
-            raise InvalidInput("EngineArgUnknown", f"{FIELD}.{key}: vLLM has no such engine argument{hint}")
+def check_engine_args(arguments: Mapping[str, Any]) -> None:
+    """Raises InvalidInput for an argument that is reserved, that vLLM does not have, or of another type than vLLM's.
+
+    Imports vLLM where there is an argument to ask it about.
+    """
+    if not arguments:
+        return
+    prepare_environment()
+    from vllm.engine.arg_utils import EngineArgs
+
+    for problem in problems(arguments, describe(EngineArgs)):
+        raise InvalidInput(problem.reason, problem.message)
 
 
 def check_context(settings: EngineSettings) -> None:

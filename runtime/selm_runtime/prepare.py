@@ -10,6 +10,7 @@ from selm_runtime.artifacts.manifest import FileEntry
 from selm_runtime.artifacts.store import NotFound, Store
 from selm_runtime.contract import PhaseConfig
 from selm_runtime.data.rows import common_columns, copy_rows, held_out_rows, portion_ranges
+from selm_runtime.engine import check_engine_args
 from selm_runtime.errors import STORE_UNAVAILABLE, InvalidInput, TemporaryFailure
 from selm_runtime.inputs import HELD_OUT
 from selm_runtime.phase import PhaseContext
@@ -30,6 +31,7 @@ def run(ctx: PhaseContext) -> None:
     """
     started = time.monotonic()
     check_split_names(ctx.config)
+    check_engine_args(ctx.config.generation.engine_args)
     probe(ctx.store, f"{ctx.folder.place}/{ctx.folder.within}/probe")
     sources = _resolve(ctx)
     dataset = resolve_data(ctx)

@@ -52,7 +52,10 @@ def check_score_columns(config: PhaseConfig, columns: Collection[str]) -> None:
 
 
 def check_model(config: PhaseConfig, model: Mapping[str, Any]) -> None:
-    """Raises InvalidInput where the lengths of the spec exceed the model's; `model` is its config.json."""
+    """Raises InvalidInput where the lengths of the spec exceed the model's, or its weights are quantised and the spec
+    does not say so; `model` is its config.json.
+    """
+    _check_quantization(config, model)
     limit = model.get("max_position_embeddings")
     if not isinstance(limit, int):
         return
@@ -67,6 +70,17 @@ def check_model(config: PhaseConfig, model: Mapping[str, Any]) -> None:
             "TooLong",
             f"spec.generation.maxTokens: found {generation.max_tokens} beside spec.training.maxPromptLength "
             f"{training.max_prompt_length}; allowed is at most the model's {limit} together",
+        )
+
+
+def _check_quantization(config: PhaseConfig, model: Mapping[str, Any]) -> None:
+    found = model.get("quantization_config") or {}
+    if found and not config.generation.engine_args.get("quantization"):
+        method = found.get("quant_method", "unknown")
+        raise InvalidInput(
+            "QuantizedModel",
+            f"spec.model.uri: found weights quantised by {method!r}; a quantised engine samples another policy, so it is "
+            f"allowed only with spec.generation.engineArgs.quantization: {method}",
         )
 
 

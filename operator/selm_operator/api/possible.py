@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from selm_operator.api.field_errors import FieldError
 from selm_operator.api.pods import Resources
 from selm_operator.api.spec import SELMRunSpec
+from selm_runtime.contract_engine import problems, shipped_arguments
 
 
 def impossible(spec: SELMRunSpec) -> list[FieldError]:
     """Combinations that no phase could obey, each with the field to change, what was found and what is allowed."""
-    return [*_ranks(spec), *_engine(spec), *_selection(spec)]
+    return [*_ranks(spec), *_engine(spec), *_engine_args(spec), *_policies(spec), *_selection(spec)]
 
 
 def _ranks(spec: SELMRunSpec) -> Iterator[FieldError]:
@@ -43,6 +44,22 @@ def _engine(spec: SELMRunSpec) -> Iterator[FieldError]:
                 "spec.generation.tensorParallelSize",
                 f"must be at most the GPUs in {group}.resources.limits, {gpus}; found {size}",
             )
+
+
+def _engine_args(spec: SELMRunSpec) -> Iterator[FieldError]:
+    # The list is of the operator's own release: another image may carry another vLLM, which its Preparation asks.
+    known = shipped_arguments() if spec.image is None else None
+    for problem in problems(spec.generation.engine_args, known):
+        field, _, words = problem.message.partition(": ")
+        yield FieldError(field, words)
+
+
+def _policies(spec: SELMRunSpec) -> Iterator[FieldError]:
+    if "Current" not in spec.generation.policies:
+        yield FieldError(
+            "spec.generation.policies",
+            "must hold Current, the policy that is trained; found Reference alone",
+        )
 
 
 def _selection(spec: SELMRunSpec) -> Iterator[FieldError]:

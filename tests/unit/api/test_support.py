@@ -69,6 +69,13 @@ BUILT: dict[str, Json] = {
     "a guard": {"training.guard": {"maxLogRatio": 50}},
     "a share of the data's own pairs": {"training.offlineShare": 0.25},
     "a reward model": {"scoring.scorers": [{"name": "a", "rewardModel": {"uri": "hf://org/model"}}]},
+    "engine arguments": {
+        "generation.engineArgs": {"gpu_memory_utilization": 0.9, "dtype": "float16", "block_size": None}
+    },
+    "an argument that another image's vLLM may have": {
+        "generation.engineArgs": {"new_in_next_release": 1},
+        "image": "registry/own:1",
+    },
     "tensor parallelism": {"generation.tensorParallelSize": 8},
     "the queue": {"scheduling.queueName": "team"},
     "only the best is kept": {"retention.artifacts": "KeepBest"},
@@ -105,6 +112,31 @@ IMPOSSIBLE: dict[str, tuple[Json, str, str]] = {
         {"generation.tensorParallelSize": 2, "generation.resources": gpus(2), "evaluation.resources": gpus(1)},
         "spec.generation.tensorParallelSize",
         "evaluation.resources.limits, 1; found 2",
+    ),
+    "an engine argument that vLLM does not have": (
+        {"generation.engineArgs": {"gpu_memory_utilisation": 0.9}},
+        "spec.generation.engineArgs.gpu_memory_utilisation",
+        "vLLM has no such engine argument; near to it: gpu_memory_utilization",
+    ),
+    "an engine argument of another type": (
+        {"generation.engineArgs": {"max_num_seqs": "many"}},
+        "spec.generation.engineArgs.max_num_seqs",
+        'found "many", allowed is an integer or null',
+    ),
+    "an engine argument of no known value": (
+        {"generation.engineArgs": {"dtype": "float99"}},
+        "spec.generation.engineArgs.dtype",
+        "allowed is 'auto' or 'half'",
+    ),
+    "an engine argument that is decided elsewhere, whatever the image": (
+        {"generation.engineArgs": {"seed": 1}, "image": "registry/own:1"},
+        "spec.generation.engineArgs.seed",
+        "this argument is decided by spec.seed",
+    ),
+    "the reference alone": (
+        {"generation.policies": ["Reference"]},
+        "spec.generation.policies",
+        "must hold Current",
     ),
     "selection by pairs that the data cannot have": (
         {

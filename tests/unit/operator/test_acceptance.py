@@ -108,15 +108,15 @@ async def test_without_any_image_it_is_refused_and_naming_one_repairs_it() -> No
 
 
 async def test_engine_args_that_change_while_the_run_goes_on_are_not_obeyed() -> None:
-    world = World(make_run().with_spec(generation={"engineArgs": {"a": 1}}))
+    world = World(make_run().with_spec(generation={"engineArgs": {"max_num_seqs": 1}}))
     await world.settle()
-    world.change(generation={"engineArgs": {"b": 1}})
+    world.change(generation={"engineArgs": {"block_size": 16}})
     await world.settle()
     assert world.is_("Accepted") == ("False", "ImmutableFieldChanged")
     world.complete()
     await world.settle()
     assert not world.active_jobs()
-    world.change(generation={"engineArgs": {"a": 1}})
+    world.change(generation={"engineArgs": {"max_num_seqs": 1}})
     await world.settle()
     assert world.is_("Accepted")[0] == "True"
     assert world.job_name == "tiny-i0-eval-a1"

@@ -425,6 +425,21 @@ REFUSED: dict[str, tuple[Callable[[World], dict[str, Any]], str, str]] = {
         "InvalidURI",
         r"spec\.model\.uri: found 'https://x/y', allowed are",
     ),
+    "an engine argument that vLLM does not have": (
+        lambda _: {"generation": {"engineArgs": {"max_seqs": 4}}},
+        "EngineArgUnknown",
+        r"spec\.generation\.engineArgs\.max_seqs: vLLM has no such engine argument; near to it: max_num_seqs",
+    ),
+    "an engine argument of another type": (
+        lambda _: {"generation": {"engineArgs": {"enforce_eager": "yes"}}},
+        "EngineArgInvalid",
+        r'engineArgs\.enforce_eager: found "yes", allowed is true or false',
+    ),
+    "quantised weights that are not declared": (
+        lambda world: _edit_config(world, quantization_config={"quant_method": "gptq", "bits": 4}) or {},
+        "QuantizedModel",
+        r"spec\.model\.uri: found weights quantised by 'gptq'.*engineArgs\.quantization: gptq",
+    ),
 }
 
 
