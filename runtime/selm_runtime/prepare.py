@@ -67,10 +67,17 @@ def run(ctx: PhaseContext) -> None:
 
 
 def check_policy(config: PhaseConfig, local: Path) -> None:
-    """The model's lengths and its tokenizer, by its small files."""
+    """The model's lengths, its tokenizer and the modules that are to get adapters, by its small files."""
     model = read_config(local, "spec.model")
     check_model(config, model)
     check_tokenizer(local, model, trust_remote_code=config.model.trust_remote_code)
+    adapters = config.training.lora
+    if adapters is not None:
+        # Imported here: the others need no torch.
+        from selm_runtime.train import lora
+
+        lora.check_settings(adapters)
+        lora.check_targets_of(local, adapters, trust_remote_code=config.model.trust_remote_code)
 
 
 def probe(store: Store, key: str) -> None:

@@ -42,7 +42,7 @@ def test_the_api_server_refuses_a_name_with_a_dot(lab: Lab, inputs: dict[str, st
 # --- refused by the operator, before any Job ---------------------------------------------------------------------
 
 NOT_YET: list[tuple[str, dict[str, Any], str]] = [
-    ("adapters, of a later release", {"training": {"lora": {"rank": 8}}}, "training.lora"),
+    ("a setting of a later release", {"training": {"lora": {"dropout": 0.1}}}, "training.lora.dropout"),
     (
         "a scorer of a later release",
         {

@@ -26,8 +26,18 @@ def _offload(spec: SELMRunSpec) -> str | None:
     return None if (offload.optimizer, offload.parameters) == ("None", "None") else "offload is not built yet; None is"
 
 
-def _lora(spec: SELMRunSpec) -> str | None:
-    return None if spec.training.lora is None else "LoRA is not built yet; leave it out to train all weights"
+def _quantization(spec: SELMRunSpec) -> str | None:
+    lora = spec.training.lora
+    if lora is None or lora.quantization == "None":
+        return None
+    return f"{lora.quantization} is not built yet; None is"
+
+
+def _dropout(spec: SELMRunSpec) -> str | None:
+    lora = spec.training.lora
+    if lora is None or not lora.dropout:
+        return None
+    return "dropout is not built yet; 0 is"
 
 
 def _report_to(spec: SELMRunSpec) -> str | None:
@@ -46,7 +56,8 @@ def _policies(spec: SELMRunSpec) -> str | None:
 
 _TABLE: tuple[tuple[str, str, Callable[[SELMRunSpec], str | None]], ...] = (
     ("spec.training.offload", "`training.offload`", _offload),
-    ("spec.training.lora", "`training.lora`", _lora),
+    ("spec.training.lora.quantization", "`training.lora.quantization`", _quantization),
+    ("spec.training.lora.dropout", "`training.lora.dropout` above 0", _dropout),
     ("spec.training.reportTo", "`training.reportTo`", _report_to),
     ("spec.scoring.pairing.rule", f"pairing rules other than {' and '.join(PAIRING_RULES)}", _pairing),
     ("spec.generation.policies", "the policy `Reference`", _policies),

@@ -63,7 +63,11 @@ class LoraSpec(SpecModel):
         Literal["None", "NF4"], Field(description="the number format of the frozen weights; NF4 is QLoRA.")
     ] = "None"
     export: Annotated[
-        Literal["Merged", "Adapter"], Field(description="whether the model is written whole or as an adapter.")
+        Literal["Merged", "Adapter"],
+        Field(
+            description="what is written: Merged is the whole model; Adapter is the adapter beside it, which fits the "
+            "model that the iteration began with."
+        ),
     ] = "Merged"
 
 

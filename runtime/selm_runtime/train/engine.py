@@ -123,6 +123,7 @@ class Engine:
     def __init__(self, model: nn.Module, training: TrainingConfig) -> None:
         self._deepspeed = prepare_deepspeed()
         self._training = training
+        self._frozen = training.lora is not None
         self._norm: float | None = None
         optimizer = optimizer_of(model, training)
         if _clips_by_itself(training):
@@ -172,11 +173,16 @@ class Engine:
         return self._deepspeed.zero.GatheredParameters(parameters, enabled=self.partitioned)
 
     def save(self, folder: Path) -> None:
-        """Write this rank's part of weights and optimizer into `folder`, its own; to be called by all ranks."""
-        self._engine.save_checkpoint(str(folder.parent), tag=folder.name, save_latest=False)
+        """Write this rank's part of weights and optimizer into `folder`, its own; to be called by all ranks.
+
+        With adapters, of the weights only theirs: the frozen ones are the model's own, which every attempt has loaded.
+        """
+        self._engine.save_checkpoint(
+            str(folder.parent), tag=folder.name, save_latest=False, exclude_frozen_parameters=self._frozen
+        )
 
     def load(self, folder: Path) -> None:
         """Take weights and optimizer from `folder`. Raises RuntimeError if DeepSpeed finds no checkpoint there."""
-        path, _ = self._engine.load_checkpoint(str(folder.parent), tag=folder.name)
+        path, _ = self._engine.load_checkpoint(str(folder.parent), tag=folder.name, load_module_strict=not self._frozen)
         if path is None:
             raise RuntimeError(f"DeepSpeed found no checkpoint of this rank in {folder}")

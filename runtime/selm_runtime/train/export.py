@@ -14,6 +14,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from selm_runtime.contract import LoraConfig
+from selm_runtime.train import lora as adapters
 from selm_runtime.train.engine import Engine
 from selm_runtime.train.model import ResponseLogProbs
 from selm_runtime.train.ranks import Ranks
@@ -24,16 +26,31 @@ WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.ind
 SHARD_SIZE = "5GB"
 
 
-def export(engine: Engine, base: Path, into: Path, ranks: Ranks, between: Callable[[], None]) -> None:
+def export(
+    engine: Engine,
+    base: Path,
+    into: Path,
+    ranks: Ranks,
+    between: Callable[[], None],
+    *,
+    lora: LoraConfig | None,
+    adapter_into: Path,
+) -> None:
     """Write the policy to `into` on rank 0; every rank takes part.
 
     `base` is the folder that the policy was loaded from: its tokenizer and generation settings are carried over as
     they are. `between()` is called by every rank alike while weights are gathered, and raises where the pod is to go.
+    With `lora` the adapters are merged into the weights, since the next phases load a whole model; with its export
+    `Adapter` they are written to `adapter_into` as well, which fits the model in `base`.
     """
     policy = cast(ResponseLogProbs, engine.module)
     weights = _whole_weights(engine, policy.model, ranks, between)
     if ranks.is_first:
         into.mkdir(parents=True)
+        if lora is not None:
+            if lora.export == "Adapter":
+                adapters.save_adapter(weights, policy.causal_lm.base_model, lora, adapter_into)
+            weights = adapters.merged(weights, lora)
         config = policy.causal_lm.config
         config.use_cache = True
         policy.causal_lm.save_pretrained(into, state_dict=dict(weights), max_shard_size=SHARD_SIZE)

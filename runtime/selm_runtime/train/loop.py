@@ -15,7 +15,7 @@ from selm_runtime.artifacts.commit import PhaseFolder
 from selm_runtime.contract import PhaseConfig
 from selm_runtime.errors import TemporaryFailure
 from selm_runtime.reporting import Reporter
-from selm_runtime.train import anchor, batches, guard, metrics, model, reference, running
+from selm_runtime.train import anchor, batches, guard, lora, metrics, model, reference, running
 from selm_runtime.train.checkpoint import Checkpointer, Progress
 from selm_runtime.train.engine import Engine, dtype_of
 from selm_runtime.train.export import export
@@ -25,6 +25,7 @@ from selm_runtime.train.monitor import Monitor
 from selm_runtime.train.objectives import Record, Running, Sums, in_force, needs_of, objective_of
 from selm_runtime.train.packing import PackedBatch, pack
 from selm_runtime.train.pairs import Pair, PairTable, is_own
+from selm_runtime.train.processes import freeze_collector
 from selm_runtime.train.ranks import PATIENT, PROMPT, Ranks
 from selm_runtime.train.reference import ReferenceTable
 from selm_runtime.train.throughput import Lengths, Shape
@@ -81,7 +82,16 @@ def train(here: Surroundings) -> Outcome:
             max_length=training.max_length,
             trust_remote_code=config.model.trust_remote_code,
         )
-    shape = Shape.of(policy.causal_lm.config, sum(parameter.numel() for parameter in policy.parameters()))
+    whole = sum(parameter.numel() for parameter in policy.parameters())
+    if training.lora is not None:
+        lora.add_adapters(
+            policy.model,
+            policy.causal_lm.base_model,
+            training.lora,
+            dtype=dtype_of(training),
+            seed=config.seed + config.iteration,
+        )
+    shape = Shape.of(policy.causal_lm.config, whole, adapters=lora.size(policy) if training.lora is not None else None)
     model.enable_checkpointing_if_needed(
         policy,
         tokens=batches.largest_micro_batch(plans, tokens),
@@ -105,6 +115,7 @@ def train(here: Surroundings) -> Outcome:
             _heed_stop(here, "the checkpoint was loaded")
 
     monitor = _monitor(here, shape, progress, len(plans))
+    freeze_collector()
     first = progress.step
     for step in range(first, len(plans)):
         step_metrics = _optimizer_step(here, engine, plans[step], pairs, progress, len(plans))
@@ -132,7 +143,15 @@ def train(here: Surroundings) -> Outcome:
     between()
     ranks.expect(PATIENT)
     with _stage(here, "export"):
-        export(engine, here.job.policy, here.job.model, ranks, between)
+        export(
+            engine,
+            here.job.policy,
+            here.job.model,
+            ranks,
+            between,
+            lora=training.lora,
+            adapter_into=here.job.tables / "adapter",
+        )
     _leave_tables(here, progress)
     checkpointer.settle(wait=True)  # an upload that ended after the phase's commit would leave its files for ever
     monitor.close(done=True)
@@ -273,7 +292,7 @@ def _leave_tables(here: Surroundings, progress: Progress) -> None:
     """What goes into the manifest beside the model. The reference's log-probs spare Evaluation a pass of its own."""
     if not here.ranks.is_first:
         return
-    here.job.tables.mkdir(parents=True)
+    here.job.tables.mkdir(parents=True, exist_ok=True)
     metrics.write_history(progress.history, here.job.tables / METRICS_FILE)
     if progress.reference.sums:
         progress.reference.write(here.job.tables / REFERENCE_FILE)

@@ -36,16 +36,20 @@ PEAK_BF16_FLOPS = {
 
 @dataclass(frozen=True)
 class Shape:
-    """What a causal language model costs: parameters of the blocks, of the output head, layers and attention width."""
+    """What a causal language model costs: parameters of the blocks, of the output head, layers and attention width.
+
+    `adapters`: parameters that are trained in place of all those, which then are frozen; None: all are trained.
+    """
 
     blocks: int
     head: int
     layers: int
     attention_width: int
+    adapters: int | None = None
 
     @classmethod
-    def of(cls, config: Any, parameters: int) -> Shape | None:
-        """From a Hugging Face config and the number of all parameters, tied ones counted once; None where it is silent.
+    def of(cls, config: Any, parameters: int, *, adapters: int | None = None) -> Shape | None:
+        """From a Hugging Face config and the number of its parameters, tied ones counted once; None where it is silent.
 
         Embeddings are looked up, not multiplied: they are in neither `blocks` nor `head`, unless tied to the head.
         """
@@ -55,7 +59,9 @@ class Shape:
         head = config.vocab_size * config.hidden_size
         embeddings = head if config.tie_word_embeddings else 2 * head
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return cls(parameters - embeddings, head, config.num_hidden_layers, width * config.num_attention_heads)
+        return cls(
+            parameters - embeddings, head, config.num_hidden_layers, width * config.num_attention_heads, adapters
+        )
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,8 @@ def training_flops(shape: Shape, pairs: Iterable[Lengths]) -> float:
     """Useful products of one optimizer step: forward and backward, nothing that is padding, a repetition or a recompute.
 
     6 x block parameters x distinct tokens, 6 x head parameters x response tokens, and for attention 12 x layers x width
-    x the (query, key) pairs that the causal mask lets through.
+    x the (query, key) pairs that the causal mask lets through. Frozen weights count 4, they have no gradient of their
+    own, and the adapters' parameters 6.
     """
     tokens = predicted = attended = 0
     for pair in pairs:
@@ -87,9 +94,9 @@ def training_flops(shape: Shape, pairs: Iterable[Lengths]) -> float:
         predicted += sum(pair.responses)
         attended += pair.prompt * (pair.prompt + 1) // 2
         attended += sum(length * pair.prompt + length * (length + 1) // 2 for length in pair.responses)
-    return (
-        6.0 * (shape.blocks * tokens + shape.head * predicted) + 12.0 * shape.layers * shape.attention_width * attended
-    )
+    passes = 6.0 if shape.adapters is None else 4.0
+    matrices = passes * (shape.blocks * tokens + shape.head * predicted) + 6.0 * (shape.adapters or 0) * tokens
+    return matrices + 12.0 * shape.layers * shape.attention_width * attended
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:

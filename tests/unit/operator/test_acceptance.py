@@ -22,10 +22,10 @@ def with_file_store(volume: Mapping[str, object], mount: str, phase: str = "All"
 
 
 REFUSED = {
-    "adapters, which are not built": (
-        make_run().with_spec(training={"lora": {}}),
+    "a setting of adapters that is not built": (
+        make_run().with_spec(training={"lora": {"dropout": 0.1}}),
         "NotYetSupported",
-        "spec.training.lora: LoRA is not built yet; leave it out to train all weights",
+        "spec.training.lora.dropout: dropout is not built yet; 0 is",
     ),
     "a scorer that is not built": (
         make_run().with_spec(
@@ -140,7 +140,7 @@ async def test_engine_args_may_change_with_the_resume_of_a_suspended_run() -> No
 async def test_a_finished_run_is_not_unfinished_by_a_spec_that_is_refused_today() -> None:
     world = World(make_run())
     await world.finish()
-    world.change(training={"lora": {}})
+    world.change(training={"lora": {"dropout": 0.1}})
     await world.settle()
     assert world.is_("Succeeded") == ("True", "Succeeded")
     world.change(training={"nonsense": 1})

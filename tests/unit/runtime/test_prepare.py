@@ -420,6 +420,11 @@ REFUSED: dict[str, tuple[Callable[[World], dict[str, Any]], str, str]] = {
         "NoOfflinePairs",
         r"spec\.evaluation\.selectBy\.metric: found PreferenceAccuracy",
     ),
+    "adapters of modules that the model has not": (
+        lambda world: {"training": {"lora": {"targetModules": ["q_proj", "wqkv"]}}},
+        "UnsupportedLora",
+        r"spec\.training\.lora\.targetModules: found wqkv; allowed are names of linear modules .*: down_proj, ",
+    ),
     "a URI of another kind": (
         lambda world: {"model": {"uri": "https://x/y"}},
         "InvalidURI",

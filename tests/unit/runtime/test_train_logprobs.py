@@ -126,6 +126,30 @@ def test_recomputing_activations_changes_no_bit(tiny: Path) -> None:
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
+@pytest.mark.parametrize("heads", [2, 4])
+@pytest.mark.parametrize("intermediate", [96, 256])
+def test_the_estimate_of_activations_is_a_little_above_what_autograd_keeps(
+    heads: int, intermediate: int, tmp_path: Path
+) -> None:
+    shape = {**SMALL, "hidden_size": 64, "intermediate_size": intermediate, "num_hidden_layers": 4}
+    LlamaForCausalLM(LlamaConfig(**shape, num_key_value_heads=heads)).save_pretrained(tmp_path)
+    policy = models.load(tmp_path, dtype=torch.float32, max_length=MAX_LENGTH)
+    batch = pack([Pair(row, (3,) * 20, (5,) * 40, (6,) * 40) for row in range(4)], explored=False)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in policy.parameters()}
+    kept: dict[int, tuple[Tensor, int]] = {}
+
+    def remember(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = (tensor, storage.nbytes())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+        policy(batch)
+    per_token = sum(size for _, size in kept.values()) / batch.tokens
+    assert 1.0 <= models.activation_bytes_per_token(policy.causal_lm.config, 4) / per_token <= 1.5
+
+
 @pytest.mark.parametrize("tile_elements", [1, 50, 137, 1 << 24])
 @pytest.mark.parametrize("kept_elements", [0, 1 << 24], ids=["recomputed", "kept"])
 @pytest.mark.parametrize("bias", [False, True])

@@ -45,6 +45,9 @@ def test_flops_count_each_distinct_token_once() -> None:
     expected = 6 * (1000 * 6 + 100 * 3) + 12 * 2 * 8 * (6 + 9 + 4)
     assert training_flops(shape, [pair]) == expected
     assert training_flops(shape, [pair, pair]) == 2 * expected
+    frozen = Shape(blocks=1000, head=100, layers=2, attention_width=8, adapters=10)
+    expected = 4 * (1000 * 6 + 100 * 3) + 6 * 10 * 6 + 12 * 2 * 8 * (6 + 9 + 4)
+    assert training_flops(frozen, [pair]) == expected
 
 
 def test_the_shape_of_a_model_counts_what_is_multiplied(tmp_path: Path) -> None:
