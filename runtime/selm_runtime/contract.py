@@ -171,14 +171,23 @@ class ScorerConfig(ContractModel):
     rules: tuple[RuleConfig, ...] | None = None
 
 
+ResponseTreatment = Literal["Candidate", "RejectOnly", "Exclude"]
+
+
 class PairingConfig(ContractModel):
-    rule: Literal["BestWorst"] = "BestWorst"
+    """What the rules mean: `selm_runtime.score.pairing`."""
+
+    rule: Literal["BestWorst", "MaxRandom", "MaxMax", "MaxMinProbability", "TwoPolicy"] = "BestWorst"
     offline: Literal["Include", "Exclude"] = "Include"
     min_margin: float = 0.0
+    length_control: float | None = None
+    empty: ResponseTreatment = "Candidate"
+    truncated: ResponseTreatment = "Candidate"
 
 
 class ScoringConfig(ContractModel):
     scorers: tuple[ScorerConfig, ...]
+    length_penalty: float = 0.0
     pairing: PairingConfig = PairingConfig()
     shards: int = 1
 

@@ -104,6 +104,7 @@ def _scoring(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
         "tokenizer": _tokenizer(manifests, _policy(config.iteration - 1)),
         "scorers": _scorers(config, manifests),
         "pairing": _dump(config.scoring.pairing),
+        "lengthPenalty": config.scoring.length_penalty,
         "lengths": _lengths(config),
     }
 
@@ -164,6 +165,7 @@ def _evaluation(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
         "earlier": [_outcome(manifests[Phase.EVALUATION, earlier]) for earlier in range(config.iteration)],
         "sampling": _sampling(config),
         "scorers": _scorers(config, manifests),
+        "lengthPenalty": config.scoring.length_penalty,
         "selectBy": _dump(config.evaluation.select_by),
         "goal": _goal(config),
         "precision": config.training.precision,

@@ -38,7 +38,7 @@ CANDIDATE = pa.struct(
         pa.field("ids", pa.list_(pa.int32()), False),  # EOS included
         pa.field("text", pa.string(), False),
         pa.field("finish_reason", pa.string()),  # null for offline responses
-        pa.field("score", pa.float64(), False),
+        pa.field("score", pa.float64()),  # null where no scorer could say
     ]
 )
 
@@ -62,7 +62,7 @@ PAIRS = pa.schema(
 HELD_OUT_REWARDS = pa.schema(
     [
         pa.field("row", pa.int64(), False),
-        pa.field("combined", pa.float64(), False),  # the weighted sum of all scorers
+        pa.field("combined", pa.float64()),  # of all scorers by weight; null where one could not say
         pa.field("scores", pa.map_(pa.string(), pa.float64()), False),  # by scorer's name
     ]
 )

@@ -195,12 +195,19 @@ class Scorer(SpecModel):
     ] = None
 
 
+ResponseTreatment = Literal["Candidate", "RejectOnly", "Exclude"]
+
+
 class PairingSpec(SpecModel):
     """How a pair is chosen among the candidates."""
 
     rule: Annotated[
         Literal["BestWorst", "MaxRandom", "MaxMax", "MaxMinProbability", "TwoPolicy"],
-        Field(description="the rule that picks chosen and rejected; BestWorst is the paper's rank-3."),
+        Field(
+            description="the rule that picks chosen and rejected: the best against the worst (BestWorst, the paper's "
+            "rank-3), the second (MaxMax) or a random other (MaxRandom), BestWorst by the mean probability of winning "
+            "(MaxMinProbability), or one response of each policy (TwoPolicy)."
+        ),
         Change.IMMUTABLE,
     ] = "BestWorst"
     offline: Annotated[
@@ -215,6 +222,27 @@ class PairingSpec(SpecModel):
         Field(ge=0, le=1_000_000, description="the smallest difference of scores that makes a pair."),
         Change.IMMUTABLE,
     ] = 0.0
+    length_control: Annotated[
+        Number | None,
+        Field(
+            ge=0,
+            lt=0.5,
+            description="the share of the prompt's range of scores within which the shortest response is as good as the "
+            "best, and the longest as bad as the worst; for BestWorst and MaxMinProbability.",
+        ),
+        Default("no control"),
+        Change.IMMUTABLE,
+    ] = None
+    empty: Annotated[
+        ResponseTreatment,
+        Field(description="whether responses without text may be chosen, can only be rejected, or are left out."),
+        Change.IMMUTABLE,
+    ] = "Candidate"
+    truncated: Annotated[
+        ResponseTreatment,
+        Field(description="the same for responses that ran into generation.maxTokens."),
+        Change.IMMUTABLE,
+    ] = "Candidate"
 
 
 class ScoringSpec(SpecModel):
@@ -226,6 +254,11 @@ class ScoringSpec(SpecModel):
         ListMap("name"),
         Change.KEYED,
     ]
+    length_penalty: Annotated[
+        Number,
+        Field(ge=0, le=1000, description="what each token of a response takes off its score."),
+        Change.IMMUTABLE,
+    ] = 0.0
     pairing: Annotated[PairingSpec, Field(description="how a pair is chosen among the candidates.")] = PairingSpec()
     shards: Annotated[Shards, Field(description="pods that share the candidates."), Change.SUSPENDED] = 1
     resources: Annotated[

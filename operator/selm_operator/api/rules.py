@@ -238,6 +238,22 @@ _SPEC_RULES: tuple[BaseRule[Any], ...] = (
     ),
     Rule[SELMRunSpec](
         on=SELMRunSpec,
+        cel=(
+            "!has(self.scoring.pairing.lengthControl) || "
+            "self.scoring.pairing.rule == 'BestWorst' || self.scoring.pairing.rule == 'MaxMinProbability'"
+        ),
+        message=(
+            "`scoring.pairing.lengthControl` may be set only where `scoring.pairing.rule` is BestWorst or "
+            "MaxMinProbability"
+        ),
+        at=".scoring.pairing.lengthControl",
+        holds=lambda spec: (
+            spec.scoring.pairing.length_control is None
+            or spec.scoring.pairing.rule in ("BestWorst", "MaxMinProbability")
+        ),
+    ),
+    Rule[SELMRunSpec](
+        on=SELMRunSpec,
         cel="self.training.maxPromptLength < self.training.maxLength",
         message="`training.maxPromptLength` must be less than `training.maxLength`",
         at=".training.maxPromptLength",

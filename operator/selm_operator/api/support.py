@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 from selm_operator.api.spec import SELMRunSpec
 
-PAIRING_RULES = ("BestWorst",)
-
 
 class NotYetSupported(NamedTuple):
     """A field whose behaviour is not built, and why it is refused."""
@@ -45,11 +43,6 @@ def _report_to(spec: SELMRunSpec) -> str | None:
     return None if found is None else "reporting to trackers is not built yet; metrics are in the artifacts"
 
 
-def _pairing(spec: SELMRunSpec) -> str | None:
-    rule = spec.scoring.pairing.rule
-    return None if rule in PAIRING_RULES else f"{rule} is not built yet; {' and '.join(PAIRING_RULES)} is"
-
-
 def _policies(spec: SELMRunSpec) -> str | None:
     return "Reference is not built yet; [Current] is" if "Reference" in spec.generation.policies else None
 
@@ -59,7 +52,6 @@ _TABLE: tuple[tuple[str, str, Callable[[SELMRunSpec], str | None]], ...] = (
     ("spec.training.lora.quantization", "`training.lora.quantization`", _quantization),
     ("spec.training.lora.dropout", "`training.lora.dropout` above 0", _dropout),
     ("spec.training.reportTo", "`training.reportTo`", _report_to),
-    ("spec.scoring.pairing.rule", f"pairing rules other than {' and '.join(PAIRING_RULES)}", _pairing),
     ("spec.generation.policies", "the policy `Reference`", _policies),
 )
 """Field, words for the reference, and the check."""

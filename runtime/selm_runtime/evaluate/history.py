@@ -17,8 +17,8 @@ RESPONSES_FILE = "responses.parquet"
 REWARDS_FILE = "rewards.parquet"
 LOG_PROBS_FILE = "log-probs.parquet"
 
-Rewards = Mapping[str, list[float]]
-"""Held-out scores by scorer's name (and `combined`), in the held-out rows' order."""
+Rewards = Mapping[str, list[float | None]]
+"""Held-out scores by scorer's name (and `combined`), in the held-out rows' order; None where a scorer could not say."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Past:
     previous_rewards: Rewards | None = None
     base_log_probs: Mapping[int, HeldOutLogProbs] | None = None
 
-    def base_scores(self, scorer: str) -> list[float] | None:
+    def base_scores(self, scorer: str) -> list[float | None] | None:
         """The base's scores by one scorer."""
         return None if self.base_rewards is None else self.base_rewards[scorer]
 
-    def previous_scores(self, scorer: str) -> list[float] | None:
+    def previous_scores(self, scorer: str) -> list[float | None] | None:
         """The scores of the iteration before."""
         return None if self.previous_rewards is None else self.previous_rewards[scorer]
 
@@ -55,7 +55,7 @@ def read_history(ctx: PhaseContext) -> Past:
 
 
 def _rewards(table: pa.Table) -> Rewards:
-    rewards: dict[str, list[float]] = {COMBINED: table["combined"].to_pylist()}
+    rewards: dict[str, list[float | None]] = {COMBINED: table["combined"].to_pylist()}
     for scores in table["scores"].to_pylist():
         for name, score in scores:
             rewards.setdefault(name, []).append(score)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from selm_runtime.errors import InvalidInput
 from selm_runtime.evaluate.statistics import estimate, paired_gain, win_rate
 
 
@@ -37,23 +38,37 @@ class RewardFigures:
     win_rate_previous: float
 
 
-def reward_figures(
-    scores: Sequence[float], base: Sequence[float] | None, previous: Sequence[float] | None
-) -> RewardFigures:
+MaybeScores = Sequence[float | None]
+"""None where a scorer could not say."""
+
+
+def reward_figures(scores: MaybeScores, base: MaybeScores | None, previous: MaybeScores | None) -> RewardFigures:
     """Mean reward with its 95 % interval, paired gain over the base, and win rates (ties half).
 
-    Without `base` the scores are the base's own: gain 0 and win rates 0.5 by definition.
+    Without `base` the scores are the base's own: gain 0 and win rates 0.5 by definition. Prompts without a score (on
+    either side of a comparison) are left out. Raises InvalidInput where none is left.
     """
-    mean = estimate(scores)
-    gain = paired_gain(scores, scores if base is None else base)
+    mean = estimate(_both_known(scores, scores)[0])
+    gain = paired_gain(*_both_known(scores, scores if base is None else base))
     return RewardFigures(
         mean_reward=mean.mean,
         mean_reward_half_width=mean.half_width,
         gain=gain.mean,
         gain_half_width=gain.half_width,
-        win_rate_base=0.5 if base is None else win_rate(scores, base),
-        win_rate_previous=0.5 if previous is None else win_rate(scores, previous),
+        win_rate_base=0.5 if base is None else win_rate(*_both_known(scores, base)),
+        win_rate_previous=0.5 if previous is None else win_rate(*_both_known(scores, previous)),
     )
+
+
+def _both_known(ours: MaybeScores, theirs: MaybeScores) -> tuple[list[float], list[float]]:
+    known = [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
+    if not known:
+        raise InvalidInput(
+            "NoVerdicts",
+            f"spec.scoring.scorers: of {len(ours)} held-out responses none has a score on both sides of a comparison; "
+            "what a judge answered could not be read",
+        )
+    return [a for a, _ in known], [b for _, b in known]
 
 
 def preference_accuracy(policy: Sequence[HeldOutLogProbs], base: Mapping[int, HeldOutLogProbs] | None) -> float | None:

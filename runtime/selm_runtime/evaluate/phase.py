@@ -22,6 +22,7 @@ from selm_runtime.evaluate.history import LOG_PROBS_FILE, RESPONSES_FILE, REWARD
 from selm_runtime.evaluate.log_probs import measure_log_probs
 from selm_runtime.evaluate.measures import (
     HeldOutLogProbs,
+    MaybeScores,
     RewardFigures,
     divergence,
     preference_accuracy,
@@ -31,7 +32,7 @@ from selm_runtime.evaluate.retention import models_to_remove, remove_models
 from selm_runtime.evaluate.selection import Standing, best_iteration
 from selm_runtime.phase import PhaseContext
 from selm_runtime.score.interface import Scorable
-from selm_runtime.score.scorers import COMBINED, Scores, close_all, score_all
+from selm_runtime.score.scorers import COMBINED, Scores, close_all, score_held_out
 from selm_runtime.score.shard import run_scorers
 from selm_runtime.tables import HELD_OUT_LOG_PROBS, HELD_OUT_REWARDS
 
@@ -87,22 +88,31 @@ def stage(ctx: PhaseContext, name: str) -> Iterator[None]:
 
 
 def _score(ctx: PhaseContext, preparation: Manifest, rows: Sequence[Row], responses: pa.Table) -> Scores:
+    base = None
+    if ctx.config.iteration:
+        base = _scorables(rows, ctx.folder.read_table(ctx.folder.manifest(Phase.EVALUATION, 0), RESPONSES_FILE))
     scorers = run_scorers(ctx, preparation)
     try:
-        return score_all(
-            scorers,
-            [
-                Scorable(row["row"], row["prompt"], text, finish_reason, dict(row["columns"]))
-                for row, text, finish_reason in zip(
-                    rows, responses["text"].to_pylist(), responses["finish_reason"].to_pylist(), strict=True
-                )
-            ],
-        )
+        return score_held_out(scorers, _scorables(rows, responses), base, ctx.config.scoring)
     finally:
         close_all(scorers)
 
 
-def _figures(past: Past, scorer: str, scores: Sequence[float]) -> RewardFigures:
+def _scorables(rows: Sequence[Row], responses: pa.Table) -> list[Scorable]:
+    return [
+        Scorable(
+            row["row"],
+            row["prompt"],
+            response["text"],
+            response["finish_reason"],
+            dict(row["columns"]),
+            len(response["response_ids"]),
+        )
+        for row, response in zip(rows, responses.to_pylist(), strict=True)
+    ]
+
+
+def _figures(past: Past, scorer: str, scores: MaybeScores) -> RewardFigures:
     return reward_figures(scores, past.base_scores(scorer), past.previous_scores(scorer))
 
 

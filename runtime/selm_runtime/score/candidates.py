@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from selm_runtime.contract import PairingConfig
 from selm_runtime.score.interface import Scorable
 from selm_runtime.score.pairing import OFFLINE_CHOSEN, OFFLINE_REJECTED, Candidate
 
@@ -24,12 +25,17 @@ class PromptCandidates:
     ids: tuple[tuple[int, ...], ...]
     scorables: tuple[Scorable, ...]
 
-    def scored(self, scores: Sequence[float]) -> list[Candidate]:
+    def scored(self, scores: Sequence[float | None]) -> list[Candidate]:
         """The candidates with their scores, in the same order."""
         return [
             Candidate(source, ids, scorable.text, scorable.finish_reason, score)
             for source, ids, scorable, score in zip(self.sources, self.ids, self.scorables, scores, strict=True)
         ]
+
+
+def takes_offline(pairing: PairingConfig) -> bool:
+    """Whether the data's own pair is among the candidates; TwoPolicy pairs responses of policies alone."""
+    return pairing.offline == "Include" and pairing.rule != "TwoPolicy"
 
 
 def gather(
@@ -56,5 +62,8 @@ def gather(
         prompt_ids=tuple(ordered[0]["prompt_ids"]),
         sources=tuple(sources),
         ids=tuple(ids),
-        scorables=tuple(Scorable(row["row"], row["prompt"], text, finish, columns) for text, finish in texts),
+        scorables=tuple(
+            Scorable(row["row"], row["prompt"], text, finish, columns, len(its))
+            for (text, finish), its in zip(texts, ids, strict=True)
+        ),
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 from selm_runtime.artifacts.manifest import ChunkManifest
 from selm_runtime.contract import PairingConfig
 from selm_runtime.score.candidates import PromptCandidates
-from selm_runtime.score.pairing import Candidate, Choice, NoPair, best_worst, explored_first
+from selm_runtime.score.pairing import Candidate, Choice, Draw, NoPair, choose, explored_first
 from selm_runtime.tables import PAIRS
 
 
@@ -26,22 +27,27 @@ class ScoredPrompt:
 
 
 def pair_prompts(
-    prompts: Sequence[PromptCandidates], scores: Sequence[float], pairing: PairingConfig
+    prompts: Sequence[PromptCandidates],
+    scores: Sequence[Sequence[float | None]],
+    pairing: PairingConfig,
+    draws: Callable[[int], Draw],
 ) -> list[ScoredPrompt]:
-    """Applies the pairing rule prompt by prompt; `scores` are those of all candidates, one prompt after the other."""
+    """Applies the pairing rule prompt by prompt; `scores` are each prompt's, `draws` gives a row its chance."""
     paired: list[ScoredPrompt] = []
-    start = 0
-    for prompt in prompts:
-        end = start + len(prompt.sources)
-        candidates = prompt.scored(scores[start:end])
-        match pairing.rule:
-            case "BestWorst":
-                choice = best_worst(candidates, pairing.min_margin)
-        paired.append(ScoredPrompt(prompt, tuple(candidates), choice))
-        start = end
-    if start != len(scores):
-        raise ValueError(f"{len(scores)} scores for {start} candidates")
+    for prompt, its_scores in zip(prompts, scores, strict=True):
+        candidates = prompt.scored(its_scores)
+        paired.append(ScoredPrompt(prompt, tuple(candidates), choose(candidates, pairing, draws(prompt.row))))
     return paired
+
+
+def seeded_draws(seed: int, iteration: int) -> Callable[[int], Draw]:
+    """The chance of each row: the same in every attempt and shard, another one in every iteration."""
+
+    def of_row(row: int) -> Draw:
+        digest = hashlib.sha256(f"pairing {seed} {iteration} {row}".encode()).digest()
+        return lambda n: int.from_bytes(digest[:8], "big") % n
+
+    return of_row
 
 
 def pairs_table(paired: Sequence[ScoredPrompt]) -> pa.Table:
@@ -76,9 +82,14 @@ def count_pairs(paired: Sequence[ScoredPrompt]) -> dict[str, float]:
         choice = scored.choice
         generated = [candidate for candidate in scored.candidates if candidate.generated]
         counts["generated"] += len(generated)
-        reward += sum(candidate.score for candidate in generated)
+        known = [candidate.score for candidate in generated if candidate.score is not None]
+        counts["generatedScored"] += len(known)
+        reward += sum(known)
+        counts["candidates"] += len(scored.candidates)
         counts["identicalCandidates"] += choice.identical
-        counts["emptyCandidates"] += sum(not candidate.text.strip() for candidate in scored.candidates)
+        counts["emptyCandidates"] += sum(candidate.empty for candidate in scored.candidates)
+        counts["truncatedCandidates"] += sum(candidate.truncated for candidate in scored.candidates)
+        counts["unscoredCandidates"] += sum(candidate.score is None for candidate in scored.candidates)
         if choice.no_pair is not None:
             counts[f"dropped.{choice.no_pair}"] += 1
         elif choice.chosen is not None and choice.rejected is not None:
@@ -96,12 +107,15 @@ def summarise(chunks: Sequence[ChunkManifest]) -> tuple[dict[str, float], Mappin
     sums: Counter[str] = Counter()
     for chunk in chunks:
         sums.update(chunk.metrics)
-    metrics = {
+    metrics: dict[str, float] = {
         "pairs": sums["pairs"],
         "dropped": sums["prompts"] - sums["pairs"],
         "tied": sums[f"dropped.{NoPair.TIED}"],
-        "meanReward": sums["generatedReward"] / sums["generated"],
     }
+    if sums["unscoredCandidates"]:
+        metrics["unscoredRate"] = sums["unscoredCandidates"] / sums["candidates"]
+    if sums["generatedScored"]:
+        metrics["meanReward"] = sums["generatedReward"] / sums["generatedScored"]
     if sums["pairs"]:
         metrics |= {
             "generatedChosenRate": sums["generatedChosen"] / sums["pairs"],

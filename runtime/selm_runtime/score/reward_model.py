@@ -49,22 +49,26 @@ class RewardModelScorer:
         self._model: Any = loaded.to(self._device).eval()
         self._pad: int | None = self._model.config.pad_token_id
         self._limit = getattr(self._model.config, "max_position_embeddings", None)
-        self.cut = 0  # conversations longer than the model's context, of which it saw the end
+        self._cut = 0  # conversations longer than the model's context, of which it saw the end
 
     @property
     def name(self) -> str:
         return self._name
 
-    def score(self, responses: Sequence[Scorable]) -> list[float]:
+    def score(self, responses: Sequence[Scorable]) -> list[float | None]:
         """One logit a response. Batches are sorted by length and bounded in tokens; order does not change a score."""
         encoded = [self._encode(response) for response in responses]
-        scores = [0.0] * len(encoded)
+        scores: list[float | None] = [None] * len(encoded)
         # Without a padding token transformers cannot tell where a sequence ends: each goes alone then.
         limit = BATCH_TOKENS if self._pad is not None else 0
         for batch in token_batches([len(ids) for ids in encoded], limit):
             for index, score in zip(batch, self._forward([encoded[i] for i in batch]), strict=True):
                 scores[index] = score
         return scores
+
+    def counts(self) -> dict[str, float]:
+        cut, self._cut = self._cut, 0
+        return {"cut": cut}
 
     def close(self) -> None:
         import torch
@@ -78,7 +82,7 @@ class RewardModelScorer:
         conversation = [*map(dict, response.messages), {"role": "assistant", "content": response.text}]
         ids: list[int] = self._tokenizer.apply_chat_template(conversation, tokenize=True, return_dict=False)
         if self._limit is not None and len(ids) > self._limit:
-            self.cut += 1
+            self._cut += 1
             ids = ids[-self._limit :]
         return ids
 

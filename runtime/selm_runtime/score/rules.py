@@ -61,8 +61,11 @@ class RuleScorer:
     def name(self) -> str:
         return self._name
 
-    def score(self, responses: Sequence[Scorable]) -> list[float]:
+    def score(self, responses: Sequence[Scorable]) -> list[float | None]:
         return [sum(rule.config.weight * rule(response) for rule in self._rules) for response in responses]
+
+    def counts(self) -> dict[str, float]:
+        return {}
 
     def close(self) -> None:
         """Nothing is held."""

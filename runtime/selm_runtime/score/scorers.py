@@ -1,30 +1,45 @@
-"""From the declared scorers to callable ones, and their weighted sum."""
+"""From the declared scorers to callable ones, and from their verdicts to one score a response."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from selm_runtime.contract import ScorerConfig, ScoringConfig
 from selm_runtime.errors import InvalidInput
-from selm_runtime.score.interface import ScalarScorer, Scorable, WeightedScorer
+from selm_runtime.score.combine import MaybeScores, Verdict, combine
+from selm_runtime.score.interface import PairwiseRanker, Scorable, Scorer, WeightedScorer
 from selm_runtime.score.rules import RuleScorer, check_rule_columns, compile_rules
 
 COMBINED = "Combined"
-"""The name under which the weighted sum of all scorers stands: no scorer's, whose names are in lower case."""
+"""The name under which the scorers' combined score stands: no scorer's, whose names are in lower case."""
+
+
+@dataclass(frozen=True)
+class PromptScores:
+    """Scores of several prompts' candidates, prompt by prompt: by scorer, and combined (`combine`)."""
+
+    by_scorer: dict[str, list[MaybeScores]]
+    combined: list[MaybeScores]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of the same responses: by scorer, and their weighted sum."""
+    """Scores of one response a prompt: by scorer, and combined. None where the scorer could not say.
 
-    by_scorer: dict[str, list[float]]
-    combined: list[float]
+    A ranker's score is its margin over the base's response to the same prompt; the base's own is 0. Beside a ranker
+    the combined score is of ranks against the base's response.
+    """
 
-    def of(self, name: str) -> list[float]:
-        """Of one scorer by its name, or the sum by `COMBINED`."""
+    by_scorer: dict[str, MaybeScores]
+    combined: MaybeScores
+
+    def of(self, name: str) -> MaybeScores:
+        """Of one scorer by its name, or the combined ones by `COMBINED`."""
         return self.combined if name == COMBINED else self.by_scorer[name]
 
 
@@ -52,7 +67,7 @@ def build_scorers(scoring: ScoringConfig, fetch_model: Callable[[str], Path]) ->
     ]
 
 
-def build_scorer(config: ScorerConfig, field: str, fetch_model: Callable[[str], Path]) -> ScalarScorer:
+def build_scorer(config: ScorerConfig, field: str, fetch_model: Callable[[str], Path]) -> Scorer:
     """One scorer by its kind; `field` is its path in the spec."""
     if config.rules is not None:
         return RuleScorer(config.name, config.rules, f"{field}.rules")
@@ -68,18 +83,90 @@ def build_scorer(config: ScorerConfig, field: str, fetch_model: Callable[[str], 
     raise InvalidInput("InvalidScorer", f"{field}: exactly one of `rewardModel` and `rules` is needed; neither is set")
 
 
-def score_all(scorers: Sequence[WeightedScorer], responses: Sequence[Scorable]) -> Scores:
-    """Every scorer's scores and their sum, score × weight. Raises ValueError for a score that is not finite."""
-    by_scorer: dict[str, list[float]] = {}
-    combined = [0.0] * len(responses)
+def score_prompts(
+    scorers: Sequence[WeightedScorer], prompts: Sequence[Sequence[Scorable]], scoring: ScoringConfig
+) -> PromptScores:
+    """Every scorer's scores of each prompt's candidates, and the combined ones; equal candidates are scored once.
+
+    Raises ValueError for a score that is not finite.
+    """
+    distinct = [_distinct(prompt) for prompt in prompts]
+    verdicts = {weighted.scorer.name: _verdicts(weighted, distinct) for weighted in scorers}
+    combined = [
+        combine(
+            [its[i] for its in verdicts.values()],
+            [scorable.tokens for scorable in its_candidates],
+            rule=scoring.pairing.rule,
+            length_penalty=scoring.length_penalty,
+        )
+        for i, its_candidates in enumerate(distinct)
+    ]
+    by_scorer = {
+        name: _expanded(prompts, distinct, [verdict.scores for verdict in its]) for name, its in verdicts.items()
+    }
+    return PromptScores(by_scorer, _expanded(prompts, distinct, combined))
+
+
+def score_held_out(
+    scorers: Sequence[WeightedScorer],
+    responses: Sequence[Scorable],
+    base: Sequence[Scorable] | None,
+    scoring: ScoringConfig,
+) -> Scores:
+    """Scores of one response a prompt; rankers compare it with `base`'s response (None: these are the base's own)."""
+    compares = any(isinstance(weighted.scorer, PairwiseRanker) for weighted in scorers)
+    others = responses if base is None else base
+    prompts = [[response, other] if compares else [response] for response, other in zip(responses, others, strict=True)]
+    plain = scoring.model_copy(update={"pairing": scoring.pairing.model_copy(update={"rule": "BestWorst"})})
+    scores = score_prompts(scorers, prompts, plain)
+    return Scores(
+        {name: [its[0] for its in of_prompts] for name, of_prompts in scores.by_scorer.items()},
+        [its[0] for its in scores.combined],
+    )
+
+
+def _verdicts(weighted: WeightedScorer, prompts: Sequence[Sequence[Scorable]]) -> list[Verdict]:
+    """One a prompt."""
+    scorer, weight = weighted.scorer, weighted.weight
+    if isinstance(scorer, PairwiseRanker):
+        return [Verdict(weight, its.scores(), its) for its in scorer.compare(prompts)]
+    flat = [scorable for prompt in prompts for scorable in prompt]
+    scores = scorer.score(flat)
+    for response, score in zip(flat, scores, strict=True):
+        if score is not None and not math.isfinite(score):
+            raise ValueError(f"scorer {scorer.name} gave row {response.row} the score {score}")
+    remaining = iter(scores)
+    return [Verdict(weight, list(islice(remaining, len(prompt)))) for prompt in prompts]
+
+
+def _key(scorable: Scorable) -> tuple[str, bool, int]:
+    """What a scorer may see of a candidate, within its prompt."""
+    return scorable.text, scorable.finish_reason == "length", scorable.tokens
+
+
+def _distinct(prompt: Sequence[Scorable]) -> list[Scorable]:
+    return list({_key(scorable): scorable for scorable in reversed(prompt)}.values())[::-1]
+
+
+def _expanded(
+    prompts: Sequence[Sequence[Scorable]],
+    distinct: Sequence[Sequence[Scorable]],
+    scores: Sequence[Sequence[float | None]],
+) -> list[MaybeScores]:
+    """The distinct candidates' scores at all candidates' places."""
+    expanded = []
+    for prompt, its_distinct, its_scores in zip(prompts, distinct, scores, strict=True):
+        of = {_key(scorable): score for scorable, score in zip(its_distinct, its_scores, strict=True)}
+        expanded.append([of[_key(scorable)] for scorable in prompt])
+    return expanded
+
+
+def counts_of(scorers: Sequence[WeightedScorer]) -> dict[str, float]:
+    """What the scorers counted since the last call, as `scorer.<name>.<what>`."""
+    counts: Counter[str] = Counter()
     for weighted in scorers:
-        scores = weighted.scorer.score(responses)
-        for response, score in zip(responses, scores, strict=True):
-            if not math.isfinite(score):
-                raise ValueError(f"scorer {weighted.scorer.name} gave row {response.row} the score {score}")
-        by_scorer[weighted.scorer.name] = scores
-        combined = [total + weighted.weight * score for total, score in zip(combined, scores, strict=True)]
-    return Scores(by_scorer, combined)
+        counts.update({f"scorer.{weighted.scorer.name}.{what}": n for what, n in weighted.scorer.counts().items()})
+    return dict(counts)
 
 
 def close_all(scorers: Sequence[WeightedScorer]) -> None:

@@ -15,10 +15,10 @@ from selm_runtime.contract import Phase
 from selm_runtime.data.rows import portion_rows
 from selm_runtime.data.tokens import Tokenizer, encode_response, load_tokenizer
 from selm_runtime.phase import PhaseContext
-from selm_runtime.score.candidates import EncodeResponse, PromptCandidates, gather
+from selm_runtime.score.candidates import EncodeResponse, PromptCandidates, gather, takes_offline
 from selm_runtime.score.interface import WeightedScorer
-from selm_runtime.score.pairs import count_pairs, pair_prompts, pairs_table, summarise
-from selm_runtime.score.scorers import build_scorers, close_all, score_all
+from selm_runtime.score.pairs import count_pairs, pair_prompts, pairs_table, seeded_draws, summarise
+from selm_runtime.score.scorers import build_scorers, close_all, counts_of, score_prompts
 
 Row = Mapping[str, Any]
 WEIGHT_FILES = (".safetensors", ".safetensors.index.json")
@@ -40,19 +40,19 @@ def _score(ctx: PhaseContext, rows: Mapping[int, Sequence[Row]]) -> None:
     started = time.monotonic()
     preparation = ctx.folder.manifest(Phase.PREPARATION, 0)
     generation = ctx.folder.manifest(Phase.GENERATION, ctx.config.iteration)
-    offline = ctx.config.scoring.pairing.offline == "Include"
+    offline = takes_offline(ctx.config.scoring.pairing)
     tokenizer = base_tokenizer(ctx, preparation) if offline else None
     encode: EncodeResponse | None = None if tokenizer is None else (lambda text: encode_response(tokenizer, text))
     scorers = run_scorers(ctx, preparation)
     ctx.reporter.event("stage", name="scorers", seconds=round(time.monotonic() - started, 3))
-    total, done, reward = sum(map(len, rows.values())), 0, 0.0
+    total, done = sum(map(len, rows.values())), 0
     try:
         for chunk, its_rows in rows.items():
             ctx.stop.check()
             responses = ctx.folder.read_table(generation, chunk_name(chunk, "responses.parquet")).to_pylist()
-            reward += _commit(ctx, chunk, gather_chunk(its_rows, responses, encode), scorers)
+            figures = _commit(ctx, chunk, gather_chunk(its_rows, responses, encode), scorers)
             done += len(its_rows)
-            ctx.reporter.progress(done=done, total=total, unit="prompts", reward=round(reward / done, 4))
+            ctx.reporter.progress(done=done, total=total, unit="prompts", force=False, **figures)
     finally:
         close_all(scorers)
 
@@ -83,14 +83,17 @@ def gather_chunk(
 
 def _commit(
     ctx: PhaseContext, chunk: int, prompts: Sequence[PromptCandidates], scorers: Sequence[WeightedScorer]
-) -> float:
-    """Scores, pairs and commits one chunk; the sum over prompts of the generated candidates' mean score."""
-    scores = score_all(scorers, [scorable for prompt in prompts for scorable in prompt.scorables]).combined
-    paired = pair_prompts(prompts, scores, ctx.config.scoring.pairing)
+) -> dict[str, float]:
+    """Scores, pairs and commits one chunk; its generated candidates' mean score, where there is one, for the log."""
+    config = ctx.config
+    scores = score_prompts(scorers, [prompt.scorables for prompt in prompts], config.scoring)
+    draws = seeded_draws(config.seed, config.iteration)
+    paired = pair_prompts(prompts, scores.combined, config.scoring.pairing, draws)
     table = pairs_table(paired)
     path = ctx.scratch / f"pairs-{chunk:05d}.parquet"
     pq.write_table(table, path)
-    counts = count_pairs(paired)
+    counts = count_pairs(paired) | counts_of(scorers)
     ctx.folder.commit_chunk(chunk, {"pairs.parquet": path}, rows=len(table), metrics=counts)
     path.unlink()
-    return counts["generatedReward"] / counts["generated"] * len(prompts)
+    known = counts["generatedScored"]
+    return {"reward": round(counts["generatedReward"] / known, 4)} if known else {}

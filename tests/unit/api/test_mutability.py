@@ -46,6 +46,7 @@ RICH: Json = {
             {"name": "style", "rules": [{"type": "Length", "target": 12}]},
             {"name": "tests", "execution": {}},
         ],
+        "pairing": {"lengthControl": 0.1},
         "resources": RESOURCES,
     },
     "training": {
@@ -71,6 +72,7 @@ RICH: Json = {
 OTHER: dict[str, Any] = {
     "generation.policies": ["Current", "Reference"],
     "generation.engineArgs": {"max_model_len": 1024},
+    "scoring.pairing.rule": "MaxMinProbability",
     "evaluation.selectBy.scorer": "style",
     "scheduling": {"queueName": "team"},
     "imagePullSecrets": [],
@@ -265,7 +267,7 @@ BROKEN: dict[str, tuple[str, Json]] = {
         {
             **trained(offlineShare=0.5),
             "data": {"uri": "s3://data/prompts", "format": "Prompts"},
-            "scoring": {**RICH["scoring"], "pairing": {"offline": "Exclude"}},
+            "scoring": {**RICH["scoring"], "pairing": {**RICH["scoring"]["pairing"], "offline": "Exclude"}},
         },
     ),
     "a share of a batch of one": ("spec.training.offlineShare", trained(offlineShare=0.5, batchSize=1, ranksPerNode=1)),
@@ -276,6 +278,10 @@ BROKEN: dict[str, tuple[str, Json]] = {
     "reward augmentation without a goal": (
         "spec.data.rewardAugmented",
         augmented(data={**RICH["data"], "transform": "RewardAugmented"}),
+    ),
+    "length control of a rule that has no worst": (
+        "spec.scoring.pairing.lengthControl",
+        rich(scoring={**RICH["scoring"], "pairing": {"rule": "MaxMax", "lengthControl": 0.1}}),
     ),
     "reward augmentation by a ranker": ("spec.data.transform", augmented(scoring=RICH["scoring"])),
     "reward augmentation of an exploring objective": (
@@ -293,7 +299,7 @@ BROKEN: dict[str, tuple[str, Json]] = {
     "one sample in an iteration that has only its own responses to compare": (
         "spec.schedule",
         rich(
-            scoring={**RICH["scoring"], "pairing": {"offline": "Exclude"}},
+            scoring={**RICH["scoring"], "pairing": {**RICH["scoring"]["pairing"], "offline": "Exclude"}},
             schedule=[{"iteration": 1, "samplesPerPrompt": 1}],
         ),
     ),
@@ -301,7 +307,7 @@ BROKEN: dict[str, tuple[str, Json]] = {
         "spec.schedule",
         rich(
             data={"uri": "s3://data/prompts", "format": "Prompts"},
-            scoring={**RICH["scoring"], "pairing": {"offline": "Exclude"}},
+            scoring={**RICH["scoring"], "pairing": {**RICH["scoring"]["pairing"], "offline": "Exclude"}},
             schedule=[{"iteration": 1, "pairs": "Offline"}],
         ),
     ),

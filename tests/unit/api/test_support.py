@@ -41,7 +41,6 @@ UNBUILT: dict[str, tuple[Json, str]] = {
         {"training.reportTo": {"mlflow": {"trackingURI": "http://mlflow:5000", "experiment": "e"}}},
         "spec.training.reportTo",
     ),
-    "another pairing rule": ({"scoring.pairing": {"rule": "MaxMax"}}, "spec.scoring.pairing.rule"),
     "the reference as a second policy": ({"generation.policies": ["Current", "Reference"]}, "spec.generation.policies"),
     "a pairwise ranker": (
         {"scoring.scorers": [{"name": "a", "pairRM": {"uri": "hf://llm-blender/PairRM"}}]},
@@ -85,6 +84,8 @@ BUILT: dict[str, Json] = {
     "the queue": {"scheduling.queueName": "team"},
     "only the best is kept": {"retention.artifacts": "KeepBest"},
     "the initial model as reference": {"training.reference": "Initial"},
+    "another pairing rule": {"scoring.pairing": {"rule": "MaxMinProbability", "lengthControl": 0.1}},
+    "a length penalty": {"scoring.lengthPenalty": 0.001},
     "a format": {"data.format": "Nectar"},
     "an offline iteration": {"schedule": [{"iteration": 1, "pairs": "Offline"}]},
 }

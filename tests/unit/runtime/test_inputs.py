@@ -143,6 +143,11 @@ CONFIG_CHANGES: dict[str, tuple[dict[str, Any], set[Phase]]] = {
         {S, E},
     ),
     "pairing": ({"scoring": {"pairing": {"minMargin": 0.5}}}, {S}),
+    "the pairing rule": ({"scoring": {"pairing": {"rule": "MaxMax"}}}, {S}),
+    "length control": ({"scoring": {"pairing": {"lengthControl": 0.1}}}, {S}),
+    "what becomes of empty responses": ({"scoring": {"pairing": {"empty": "RejectOnly"}}}, {S}),
+    "what becomes of truncated responses": ({"scoring": {"pairing": {"truncated": "Exclude"}}}, {S}),
+    "the length penalty": ({"scoring": {"lengthPenalty": 0.1}}, {S, E}),
     "selectBy": ({"evaluation": {"selectBy": {"metric": "MeanReward"}}}, {E}),
 }
 

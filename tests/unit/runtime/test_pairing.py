@@ -1,19 +1,38 @@
-"""BestWorst: which candidates become a pair, which prompts have none."""
+"""Pairing rules: which candidates become a pair, which prompts have none."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from selm_runtime.score.pairing import Candidate, Choice, NoPair, best_worst, explored_first
+from selm_runtime.contract import PairingConfig
+from selm_runtime.score.pairing import Candidate, Choice, Draw, NoPair, choose, explored_first
+from selm_runtime.score.pairs import seeded_draws
 
 
-def candidates(**scores: float) -> list[Candidate]:
-    """Candidates by name (c0 is Current:0, good and bad the data's), with token ids of their own."""
+def candidates(**scores: float | None) -> list[Candidate]:
+    """Candidates by name (c0 is Current:0, r0 Reference:0, good and bad the data's), with token ids of their own."""
     sources = {"good": "offline:chosen", "bad": "offline:rejected"}
+    policies = {"c": "Current", "r": "Reference"}
     return [
-        Candidate(sources.get(name, f"Current:{name[1:]}"), (i, 2), f"text {i}", None, score)
+        Candidate(
+            sources[name] if name in sources else f"{policies[name[0]]}:{name[1:]}", (i, 2), f"text {i}", None, score
+        )
         for i, (name, score) in enumerate(scores.items())
     ]
+
+
+def first(_: int) -> int:
+    return 0
+
+
+def best_worst(given: list[Candidate], min_margin: float = 0.0) -> Choice:
+    return choose(given, PairingConfig(min_margin=min_margin), first)
+
+
+def by(rule: str, given: list[Candidate], draw: Draw = first, **settings: object) -> Choice:
+    return choose(given, PairingConfig.model_validate({"rule": rule, **settings}), draw)
 
 
 def sources(choice: Choice) -> tuple[str, str]:
@@ -99,3 +118,188 @@ def test_the_explored_response_is_the_first_sample() -> None:
     assert explored_first(given[::-1]) is given[0]
     with pytest.raises(ValueError, match="no candidate Current:0"):
         explored_first(given[1:])
+
+
+BY_RULE: dict[str, tuple[str, list[Candidate], tuple[str, str]]] = {
+    "the best against the second": ("MaxMax", candidates(c0=0.2, c1=0.9, c2=0.4), ("Current:1", "Current:2")),
+    "of several second the first": ("MaxMax", candidates(c0=0.4, c1=0.9, c2=0.4), ("Current:1", "Current:0")),
+    "the best against a random other": ("MaxRandom", candidates(c0=0.2, c1=0.9, c2=0.4), ("Current:1", "Current:0")),
+    "the likeliest winner against the likeliest loser": (
+        "MaxMinProbability",
+        candidates(c0=0.2, c1=0.9, good=0.4),
+        ("Current:1", "Current:0"),
+    ),
+    "the policies' first samples, whatever the data's are worth": (
+        "TwoPolicy",
+        candidates(c0=0.5, r0=0.4, good=0.9, bad=0.0),
+        ("Current:0", "Reference:0"),
+    ),
+    "the reference wins": ("TwoPolicy", candidates(c0=0.3, r0=0.4), ("Reference:0", "Current:0")),
+    "of several samples the two furthest apart": (
+        "TwoPolicy",
+        candidates(c0=0.5, c1=0.9, r0=0.1, r1=0.6),
+        ("Current:1", "Reference:0"),
+    ),
+    "not two of one policy, though they lie further apart": (
+        "TwoPolicy",
+        candidates(c0=0.0, c1=1.0, r0=0.6),
+        ("Reference:0", "Current:0"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BY_RULE)
+def test_the_other_rules(case: str) -> None:
+    rule, given, expected = BY_RULE[case]
+    assert sources(by(rule, given)) == expected
+
+
+def test_the_random_other_is_any_other_by_the_runs_seed() -> None:
+    given = candidates(c0=0.2, c1=0.9, c2=0.4, good=0.8)
+    draws = seeded_draws(42, 1)
+    rejected = [sources(by("MaxRandom", given, draws(row)))[1] for row in range(200)]
+    assert rejected == [sources(by("MaxRandom", given, seeded_draws(42, 1)(row)))[1] for row in range(200)]
+    assert {rejected.count(source) > 40 for source in set(rejected)} == {True}
+    assert set(rejected) == {"Current:0", "Current:2", "offline:chosen"}
+    for other in (seeded_draws(43, 1), seeded_draws(42, 2)):
+        assert rejected != [sources(by("MaxRandom", given, other(row)))[1] for row in range(200)]
+
+
+NONE_BY_RULE: dict[str, tuple[str, list[Candidate], dict[str, object], NoPair]] = {
+    "the best two tie": ("MaxMax", candidates(c0=0.9, c1=0.9, c2=0.4), {}, NoPair.TIED),
+    "the random other ties": ("MaxRandom", candidates(c0=0.9, c1=0.9), {}, NoPair.TIED),
+    "no response of the reference": ("TwoPolicy", candidates(c0=0.9, c1=0.4, good=0.1), {}, NoPair.SINGLE_CANDIDATE),
+    "both policies say the same": (
+        "TwoPolicy",
+        [Candidate(f"{policy}:0", (5, 2), "a", "stop", 0.4) for policy in ("Current", "Reference")],
+        {},
+        NoPair.SINGLE_CANDIDATE,
+    ),
+    "the second is too near": ("MaxMax", candidates(c0=0.9, c1=0.8, c2=0.1), {"minMargin": 0.2}, NoPair.BELOW_MARGIN),
+    "no verdict on all but one": ("BestWorst", candidates(c0=0.9, c1=None, c2=None), {}, NoPair.UNSCORED),
+    "no verdict on the reference's": ("TwoPolicy", candidates(c0=0.9, c1=0.2, r0=None), {}, NoPair.UNSCORED),
+}
+
+
+@pytest.mark.parametrize("case", NONE_BY_RULE)
+def test_prompts_without_a_pair_by_the_other_rules(case: str) -> None:
+    rule, given, settings, reason = NONE_BY_RULE[case]
+    assert by(rule, given, **settings).no_pair is reason
+
+
+def test_what_has_no_score_takes_no_part() -> None:
+    assert sources(best_worst(candidates(c0=None, c1=0.4, c2=0.1))) == ("Current:1", "Current:2")
+
+
+def treated(empty: float, cut: float, plain: float) -> list[Candidate]:
+    return [
+        Candidate("Current:0", (1,), " \n", "stop", empty),
+        Candidate("Current:1", (2, 2), "cut off in the mid", "length", cut),
+        Candidate("Current:2", (3, 2), "fine", "stop", plain),
+    ]
+
+
+TREATMENTS: dict[str, tuple[list[Candidate], dict[str, object], tuple[str, str]]] = {
+    "like others": (treated(0.9, 0.5, 0.1), {}, ("Current:0", "Current:2")),
+    "an empty one is never chosen": (treated(0.9, 0.5, 0.1), {"empty": "RejectOnly"}, ("Current:1", "Current:2")),
+    "an empty one is rejected": (treated(0.1, 0.5, 0.9), {"empty": "RejectOnly"}, ("Current:2", "Current:0")),
+    "an empty one is left out": (treated(0.1, 0.5, 0.9), {"empty": "Exclude"}, ("Current:2", "Current:1")),
+    "a cut one is never chosen": (treated(0.1, 0.9, 0.5), {"truncated": "RejectOnly"}, ("Current:2", "Current:0")),
+    "a cut one is left out": (treated(0.9, 0.1, 0.5), {"truncated": "Exclude"}, ("Current:0", "Current:2")),
+}
+
+
+@pytest.mark.parametrize("case", TREATMENTS)
+def test_empty_and_truncated_responses(case: str) -> None:
+    given, settings, expected = TREATMENTS[case]
+    assert sources(by("BestWorst", given, **settings)) == expected
+
+
+@pytest.mark.parametrize("rule", ["BestWorst", "MaxMax", "MaxRandom", "MaxMinProbability"])
+def test_an_empty_response_that_outscores_what_may_be_chosen_is_not_rejected_for_it(rule: str) -> None:
+    given = treated(0.9, 0.8, 0.1)
+    assert by(rule, given, empty="RejectOnly", truncated="RejectOnly").no_pair is NoPair.NONE_TO_CHOOSE
+    assert by(rule, given, empty="Exclude", truncated="Exclude").no_pair is NoPair.SINGLE_CANDIDATE
+
+
+def sized(*sizes_and_scores: tuple[int, float]) -> list[Candidate]:
+    return [
+        Candidate(f"Current:{i}", (i, *[7] * (size - 1)), "x", "stop", score)
+        for i, (size, score) in enumerate(sizes_and_scores)
+    ]
+
+
+def test_length_control_chooses_the_shortest_of_the_good_and_rejects_the_longest_of_the_bad() -> None:
+    given = sized((90, 1.0), (20, 0.95), (10, 0.8), (15, 0.02), (70, 0.09), (5, 0.0))
+    assert sources(by("BestWorst", given)) == ("Current:0", "Current:5")
+    assert sources(by("BestWorst", given, lengthControl=0.1)) == ("Current:1", "Current:4")
+    assert sources(by("BestWorst", given, lengthControl=0.25)) == ("Current:2", "Current:4")
+    assert sources(by("BestWorst", given, lengthControl=0.0)) == ("Current:0", "Current:5")
+
+
+SCORES = st.one_of(st.none(), st.sampled_from([-1.0, 0.0, 0.5, 0.5000001, 1.0]), st.floats(-10, 10))
+
+
+@st.composite
+def any_candidates(draw: st.DrawFn) -> list[Candidate]:
+    sources = [
+        "Current:0",
+        "Current:1",
+        "Current:2",
+        "Reference:0",
+        "Reference:1",
+        "offline:chosen",
+        "offline:rejected",
+    ]
+    there = draw(
+        st.lists(st.sampled_from(sources), unique=True, min_size=1).map(lambda s: sorted(s, key=sources.index))
+    )
+    made: dict[tuple[int, ...], Candidate] = {}
+    for source in there:
+        ids = tuple(draw(st.lists(st.integers(0, 2), min_size=1, max_size=3)))
+        text, reason = draw(st.sampled_from(["", "a", "b c"])), draw(st.sampled_from(["stop", "length"]))
+        fresh = Candidate(source, ids, text, reason, draw(SCORES))
+        same = made.setdefault(ids, fresh)  # equal tokens are equal responses: one text, one score
+        made[(*ids, len(made), 9)] = Candidate(source, ids, same.text, same.finish_reason, same.score)
+    return [candidate for key, candidate in made.items() if key[-1] == 9]
+
+
+PAIRINGS = st.builds(
+    PairingConfig,
+    rule=st.sampled_from(["BestWorst", "MaxMax", "MaxRandom", "MaxMinProbability", "TwoPolicy"]),
+    min_margin=st.sampled_from([0.0, 0.25]),
+    length_control=st.sampled_from([None, 0.0, 0.2, 0.49]),
+    empty=st.sampled_from(["Candidate", "RejectOnly", "Exclude"]),
+    truncated=st.sampled_from(["Candidate", "RejectOnly", "Exclude"]),
+)
+
+
+@given(any_candidates(), PAIRINGS, st.integers(0, 10**6))
+def test_laws_of_every_rule(candidates: list[Candidate], pairing: PairingConfig, chance: int) -> None:
+    choice = choose(candidates, pairing, lambda n: chance % n)
+    assert (choice.no_pair is None) == (choice.chosen is not None) == (choice.rejected is not None)
+    if choice.chosen is None or choice.rejected is None:
+        return
+    assert choice.chosen in candidates
+    assert choice.rejected in candidates
+    assert choice.chosen.ids != choice.rejected.ids
+    assert choice.margin > 0
+    assert choice.margin >= pairing.min_margin
+    for candidate, forbidden in ((choice.chosen, {"RejectOnly", "Exclude"}), (choice.rejected, {"Exclude"})):
+        assert not (candidate.empty and pairing.empty in forbidden)
+        assert not (candidate.truncated and pairing.truncated in forbidden)
+    if pairing.rule == "TwoPolicy":
+        assert {choice.chosen.policy, choice.rejected.policy} == {"Current", "Reference"}
+
+
+@given(any_candidates())
+def test_the_best_and_the_worst_are_the_extremes(candidates: list[Candidate]) -> None:
+    known = [candidate.known_score for candidate in candidates if candidate.score is not None]
+    choice = choose(candidates, PairingConfig(), first)
+    if choice.no_pair is None:
+        assert (choice.chosen and choice.chosen.score, choice.rejected and choice.rejected.score) == (
+            max(known),
+            min(known),
+        )
+    else:
+        assert len(set(known)) < 2 or len({candidate.ids for candidate in candidates}) < 2

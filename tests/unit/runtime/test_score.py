@@ -15,7 +15,7 @@ from selm_runtime.score import shard
 from selm_runtime.score.candidates import gather
 from selm_runtime.score.interface import Scorable
 from selm_runtime.score.reward_model import RewardModelScorer, check_labels, token_batches
-from selm_runtime.score.scorers import build_scorers, check_scoring, score_all
+from selm_runtime.score.scorers import build_scorers, check_scoring, score_held_out
 from selm_runtime.tables import RESPONSES
 from support.phase_world import PhaseWorld
 from support.tiny_model import make_tiny_model, make_tiny_reward_model, preference_rows
@@ -145,9 +145,11 @@ def test_scorers_are_added_by_their_weights(reward_model: Path) -> None:
         )
     )
     scorers = build_scorers(scoring, lambda name: reward_model)
-    scores = score_all(scorers, [conversation("yes"), conversation("yes yes")])
+    scores = score_held_out(scorers, [conversation("yes"), conversation("yes yes")], None, scoring)
     assert scores.by_scorer["short"] == [1.0, 0.0]
     for combined, short, model in zip(scores.combined, scores.of("short"), scores.of("model"), strict=True):
+        assert short is not None
+        assert model is not None
         assert combined == pytest.approx(2.0 * short - 0.5 * model)
 
 
