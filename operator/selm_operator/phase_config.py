@@ -77,7 +77,9 @@ def _generation(spec: SELMRunSpec, attempt: Attempt, schedule: ScheduleValues) -
     values: dict[str, Any] = {}
     if attempt.phase is not Phase.EVALUATION:
         values = {name: getattr(schedule, name) for name in ("temperature", "samples_per_prompt")}
-    return project(GenerationConfig, spec.generation, **{k: v for k, v in values.items() if v is not None})
+    values = {name: value for name, value in values.items() if value is not None}
+    engines = spec.generation.resolved_engines_per_pod
+    return project(GenerationConfig, spec.generation, engines_per_pod=engines, **values)
 
 
 def _training(run: RunView, spec: SELMRunSpec, attempt: Attempt, schedule: ScheduleValues) -> TrainingConfig:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 CONTRACT_VERSION = 2
@@ -140,10 +140,17 @@ class GenerationConfig(ContractModel):
     max_tokens: int
     samples_per_prompt: int
     policies: tuple[Literal["Current", "Reference"], ...] = ("Current",)
+    """In this order whatever the spec's, so that equal meanings are equal configs."""
     reproducible: bool = True
     shards: int = 1
+    engines_per_pod: int = 1
     tensor_parallel_size: int = 1
     engine_args: dict[str, Any] = {}
+
+    @field_validator("policies")
+    @classmethod
+    def _current_first(cls, policies: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(policies))
 
 
 class RuleConfig(ContractModel):

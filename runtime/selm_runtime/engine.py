@@ -86,13 +86,15 @@ class Engine:
         from vllm import SamplingParams
         from vllm.engine.arg_utils import EngineArgs
         from vllm.inputs.engine import tokens_input
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
 
         check_engine_args(settings.engine_args)
         check_context(settings)
         arguments = {**default_arguments(settings), **settings.engine_args}
         try:
-            self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+            # As vLLM's own offline class: its defaults of sequences and tokens in a step are those for throughput.
+            self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS)
         except (ValueError, TypeError) as error:
             if not settings.engine_args:
                 raise
@@ -122,6 +124,11 @@ class Engine:
     def unfinished(self) -> int:
         """Requests that are queued or running."""
         return int(self._engine.get_num_unfinished_requests())
+
+    @property
+    def capacity(self) -> int:
+        """Requests that run at once."""
+        return int(self._engine.vllm_config.scheduler_config.max_num_seqs)
 
     def forget(self) -> None:
         """Empties the prefix cache, so that the next requests are computed as by a fresh engine."""

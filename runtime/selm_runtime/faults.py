@@ -6,7 +6,8 @@ receives SIGKILL from itself, in the Job's first attempt only, so that the next 
 Unset, as outside of tests, nothing happens.
 
 Points: `chunk-committed` (n: chunks this pod committed), `step-done` (n: optimizer steps, from 1),
-`reference-done`, `checkpoint-committed` (n: checkpoints this pod committed), `before-commit`.
+`reference-done`, `checkpoint-committed` (n: checkpoints this pod committed), `before-commit`, `engine-chunk-done` (n: chunks
+that this pod handed to engine processes; the one that has the n-th dies before it sends it back).
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from selm_runtime.contract import ENV_COMPLETION_INDEX, ENV_PHASE_CONFIG, Phase,
 from selm_runtime.errors import InvalidInput
 
 ENV_TEST_FAULT = "TEST_FAULT"
-POINTS = ("chunk-committed", "step-done", "reference-done", "checkpoint-committed", "before-commit")
+POINTS = (
+    "chunk-committed",
+    "step-done",
+    "reference-done",
+    "checkpoint-committed",
+    "before-commit",
+    "engine-chunk-done",
+)
 
 
 @dataclass(frozen=True)

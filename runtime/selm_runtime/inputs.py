@@ -30,12 +30,12 @@ def required_manifests(config: PhaseConfig) -> tuple[tuple[Phase, int], ...]:
         return ()
     needed = [(Phase.PREPARATION, 0), _policy(t - 1 if config.phase is not Phase.EVALUATION else t)]
     if config.phase is Phase.GENERATION and "Reference" in config.generation.policies:
-        needed.append(_reference(config))
+        needed.append(reference_model(config))
     if config.phase is Phase.SCORING:
         needed.append((Phase.GENERATION, t))
     if config.phase is Phase.TRAINING:
         if needs_of(config).reference:
-            needed.append(_reference(config))
+            needed.append(reference_model(config))
         if config.training.pairs == "Online":
             needed.append((Phase.SCORING, t))
         needed += [(Phase.SCORING, past) for past in _past(config) if past not in config.offline_iterations]
@@ -88,7 +88,7 @@ def _generation(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
         "seed": config.seed,
         "rows": _file(manifests, portion_name(config)),
         "policy": _model(manifests, _policy(config.iteration - 1)),
-        "reference": _model(manifests, _reference(config)) if "Reference" in config.generation.policies else None,
+        "reference": _model(manifests, reference_model(config)) if "Reference" in config.generation.policies else None,
         "sampling": _sampling(config),
         "prompts": _prompt_limits(config),
         "goal": _goal(config),
@@ -115,7 +115,7 @@ def _training(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
         "iteration": config.iteration,
         "seed": config.seed,
         "policy": _model(manifests, _policy(config.iteration - 1)),
-        "reference": _model(manifests, _reference(config)) if needs_of(config).reference else None,
+        "reference": _model(manifests, reference_model(config)) if needs_of(config).reference else None,
         "pairs": _pairs(config, manifests, config.iteration, online=training.pairs == "Online"),
         "past": [_pairs(config, manifests, t, online=t not in config.offline_iterations) for t in _past(config)],
         "own": [training.offline_share, _file(manifests, portion_name(config))] if own_in_batch(training) else None,
@@ -178,7 +178,13 @@ def _policy(after: int) -> tuple[Phase, int]:
     return (Phase.TRAINING, after) if after > 0 else (Phase.PREPARATION, 0)
 
 
-def _reference(config: PhaseConfig) -> tuple[Phase, int]:
+def starting_model(config: PhaseConfig) -> tuple[Phase, int]:
+    """Who holds the policy that the iteration starts from: the last Training, or Preparation (the base)."""
+    return _policy(config.iteration - 1)
+
+
+def reference_model(config: PhaseConfig) -> tuple[Phase, int]:
+    """Who holds the iteration's reference: the policy that it starts from (`Previous`) or the base (`Initial`)."""
     return _policy(config.iteration - 1 if config.training.reference == "Previous" else 0)
 
 
@@ -203,7 +209,7 @@ def _outcome(manifest: Manifest) -> list[Any]:
 
 
 def _sampling(config: PhaseConfig) -> dict[str, Any]:
-    return config.generation.model_dump(mode="json", exclude={"shards", "tensor_parallel_size"})
+    return config.generation.model_dump(mode="json", exclude={"shards", "engines_per_pod", "tensor_parallel_size"})
 
 
 def _scorers(config: PhaseConfig, manifests: Manifests) -> list[dict[str, Any]]:

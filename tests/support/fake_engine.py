@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from selm_runtime.engine import Completion, Request
+from selm_runtime.engine import Completion, EngineSettings, Request, Sampling
+from selm_runtime.errors import InvalidInput
 
 
 class FakeEngine:
     """Every request needs as many steps as its response has tokens; at most `slots` run at once."""
 
-    def __init__(self, *, slots: int = 4, eos: int = 2, on_step: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int = 4,
+        eos: int = 2,
+        on_step: Callable[[], None] | None = None,
+        capacity: int = 20,
+        salt: str = "",
+    ) -> None:
         self.asked: list[Request] = []
         self.forgotten = 0
         self.most_unfinished = 0
@@ -19,6 +29,8 @@ class FakeEngine:
         self._slots = slots
         self._eos = eos
         self._on_step = on_step
+        self._salt = salt
+        self.capacity = capacity
         self._running: dict[str, tuple[Request, int]] = {}
 
     def submit(self, request: Request) -> None:
@@ -53,6 +65,20 @@ class FakeEngine:
 
     def answer(self, request: Request) -> Sequence[int]:
         """Two to nine tokens of the tiny tokenizer's bytes; most end with EOS, a few are cut."""
-        digest = hashlib.sha256(f"{list(request.prompt_ids)} {request.seed}".encode()).digest()
+        digest = hashlib.sha256(f"{self._salt}{list(request.prompt_ids)} {request.seed}".encode()).digest()
         ids = [10 + value % 200 for value in digest[1 : 2 + digest[0] % 8]]
         return ids if digest[0] % 5 == 0 else [*ids, self._eos]
+
+
+def engine_in_a_process(settings: EngineSettings, _: Sampling) -> FakeEngine:
+    """For processes, which find it by its name; what it answers differs between models of different names."""
+    if "refuse" in settings.engine_args:
+        raise InvalidInput("EngineArgsRefused", "spec.generation.engineArgs.refuse: no")
+    if "crash" in settings.engine_args:
+        raise OSError("no device")
+    return FakeEngine(salt=weights_of(settings.model))
+
+
+def weights_of(model: Path) -> str:
+    """What tells models apart here."""
+    return hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from typing import Any
 
 import boto3
 import psutil
+import pyarrow.parquet as pq
 
 BIN = Path(sys.executable).parent
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -236,6 +238,13 @@ class Lab:
         digest = phase_status(run, iteration, phase)["manifestDigest"].removeprefix("sha256:")
         folder = f"{artifact_prefix(run)}/iter-{iteration}/{phase.lower()}"
         return self.read_json(f"{folder}/manifests/{digest}.json")
+
+    def rows(self, run: Json, iteration: int, phase: str, name: str) -> list[Json]:
+        """The rows of a committed phase's Parquet files of that name, of all its chunks in their order."""
+        folder = f"{artifact_prefix(run)}/iter-{iteration}/{phase.lower()}"
+        files = [f["path"] for f in self.manifest(run, iteration, phase)["files"] if f["name"].endswith(name)]
+        bodies = [self.s3.get_object(Bucket=self.bucket, Key=f"{folder}/{path}")["Body"].read() for path in files]
+        return [row for body in bodies for row in pq.read_table(io.BytesIO(body)).to_pylist()]
 
 
 def artifact_prefix(run: Json) -> str:

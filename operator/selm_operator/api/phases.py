@@ -69,6 +69,12 @@ class GenerationSpec(SpecModel):
         Change.IMMUTABLE,
     ] = True
     shards: Annotated[Shards, Field(description="pods that share the prompts."), Change.SUSPENDED] = 1
+    engines_per_pod: Annotated[
+        Int | None,
+        Field(ge=1, le=64, description="engine processes of a pod, which take chunks from the pod's own queue."),
+        Default("the GPUs in generation.resources.limits over tensorParallelSize, else 1"),
+        Change.SUSPENDED,
+    ] = None
     tensor_parallel_size: Annotated[
         Int, Field(ge=1, le=64, description="GPUs that one engine spans."), Change.SUSPENDED
     ] = 1
@@ -83,6 +89,13 @@ class GenerationSpec(SpecModel):
         Default("none"),
         Change.SUSPENDED,
     ] = None
+
+    @property
+    def resolved_engines_per_pod(self) -> int:
+        """Engine processes of a pod: as written, else as many as its GPUs hold, else 1."""
+        if self.engines_per_pod is not None:
+            return self.engines_per_pod
+        return max(1, (self.resources.gpus if self.resources else 0) // self.tensor_parallel_size)
 
 
 class PairRMScorer(SpecModel):

@@ -15,7 +15,7 @@ from selm_runtime.contract_engine import problems, shipped_arguments
 
 def impossible(spec: SELMRunSpec) -> list[FieldError]:
     """Combinations that no phase could obey, each with the field to change, what was found and what is allowed."""
-    return [*_ranks(spec), *_engine(spec), *_engine_args(spec), *_policies(spec), *_selection(spec)]
+    return [*_ranks(spec), *_engine(spec), *_engines(spec), *_engine_args(spec), *_policies(spec), *_selection(spec)]
 
 
 def _ranks(spec: SELMRunSpec) -> Iterator[FieldError]:
@@ -44,6 +44,17 @@ def _engine(spec: SELMRunSpec) -> Iterator[FieldError]:
                 "spec.generation.tensorParallelSize",
                 f"must be at most the GPUs in {group}.resources.limits, {gpus}; found {size}",
             )
+
+
+def _engines(spec: SELMRunSpec) -> Iterator[FieldError]:
+    generation = spec.generation
+    gpus, size = _gpus(generation.resources), generation.tensor_parallel_size
+    if size <= gpus < (generation.engines_per_pod or 1) * size:
+        yield FieldError(
+            "spec.generation.enginesPerPod",
+            f"must be at most {gpus // size}: generation.resources.limits has {gpus} GPUs, and an engine spans {size}; "
+            f"found {generation.engines_per_pod}",
+        )
 
 
 def _engine_args(spec: SELMRunSpec) -> Iterator[FieldError]:

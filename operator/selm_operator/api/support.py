@@ -43,8 +43,6 @@ def _report_to(spec: SELMRunSpec) -> str | None:
     return None if found is None else "reporting to trackers is not built yet; metrics are in the artifacts"
 
 
-def _policies(spec: SELMRunSpec) -> str | None:
-    return "Reference is not built yet; [Current] is" if "Reference" in spec.generation.policies else None
 
 
 _TABLE: tuple[tuple[str, str, Callable[[SELMRunSpec], str | None]], ...] = (
@@ -52,7 +50,6 @@ _TABLE: tuple[tuple[str, str, Callable[[SELMRunSpec], str | None]], ...] = (
     ("spec.training.lora.quantization", "`training.lora.quantization`", _quantization),
     ("spec.training.lora.dropout", "`training.lora.dropout` above 0", _dropout),
     ("spec.training.reportTo", "`training.reportTo`", _report_to),
-    ("spec.generation.policies", "the policy `Reference`", _policies),
 )
 """Field, words for the reference, and the check."""
 

@@ -71,7 +71,7 @@ class PhaseFolder:
     # Chunks (Generation, Scoring)
 
     def total_chunks(self) -> int:
-        """How many chunks the iteration's portion has."""
+        """How many chunks the phase has: those of the iteration's portion, in Generation for each policy."""
         if self._total_chunks is None:
             self._total_chunks = self._count_chunks()
         return self._total_chunks
@@ -81,7 +81,8 @@ class PhaseFolder:
         rows = preparation.file(portion_name(self.config)).rows
         if rows is None:
             raise InvalidInput("CorruptArtifact", f"{portion_name(self.config)} has no row count in its manifest")
-        return len(chunk_ranges(rows))
+        policies = len(self.config.generation.policies) if self.config.phase is Phase.GENERATION else 1
+        return len(chunk_ranges(rows)) * policies
 
     def chunks(self) -> dict[int, ChunkManifest]:
         """The chunks of this phase that are committed from this input, by whichever pod."""

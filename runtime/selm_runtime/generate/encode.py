@@ -15,10 +15,12 @@ from selm_runtime.generate.responses import ChunkResponses
 def encode_rows(tokenizer: Tokenizer, rows: Sequence[Mapping[str, Any]], config: PhaseConfig) -> list[Prompt]:
     """Rows of a PROMPTS table as prompts, cut as Training cuts them: the policy is asked what it is trained on."""
 
-    def ids(row: Mapping[str, Any]) -> list[int]:
-        return truncate_prompt(encode_prompt(tokenizer, asked_prompt(config.data, row["prompt"])), config.training)
+    def prompt(row: Mapping[str, Any]) -> Prompt:
+        whole = encode_prompt(tokenizer, asked_prompt(config.data, row["prompt"]))
+        ids = truncate_prompt(whole, config.training)
+        return Prompt(row["row"], tuple(ids), cut=len(ids) < len(whole))
 
-    return [Prompt(row["row"], tuple(ids(row))) for row in rows]
+    return [prompt(row) for row in rows]
 
 
 def decode(tokenizer: Tokenizer, responses: ChunkResponses) -> list[str]:

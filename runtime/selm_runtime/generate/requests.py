@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from selm_runtime.contract import PhaseConfig
 from selm_runtime.engine import Request
-from selm_runtime.errors import InvalidInput
 from selm_runtime.generate.seeds import ROWS, request_seed
 
-POLICY = "Current"
+CURRENT = "Current"
 """The policy that this iteration starts from."""
 
 
@@ -20,6 +19,8 @@ class Prompt:
 
     row: int
     ids: tuple[int, ...]
+    cut: bool = False
+    """Whether it was longer than that."""
 
 
 @dataclass(frozen=True)
@@ -41,29 +42,25 @@ class ChunkPlan:
     prompts: int
 
 
-def plan_chunk(chunk: int, prompts: Sequence[Prompt], config: PhaseConfig) -> ChunkPlan:
-    """The requests of an iteration's chunk: `samplesPerPrompt` of every prompt, each with a seed of its own.
-
-    Raises InvalidInput for a policy other than the current one.
-    """
-    if config.generation.policies != (POLICY,):
-        raise InvalidInput(
-            "NotYetSupported",
-            f"spec.generation.policies: found {', '.join(config.generation.policies)}; {POLICY} alone is allowed",
-        )
+def plan_chunk(chunk: int, prompts: Sequence[Prompt], config: PhaseConfig, policy: str = CURRENT) -> ChunkPlan:
+    """The requests of an iteration's chunk: `samplesPerPrompt` of every prompt, each with a seed of its own."""
     samples = range(config.generation.samples_per_prompt)
     return ChunkPlan(
         chunk,
-        tuple(_plan(prompt, sample, config.seed, config.iteration, ROWS) for prompt in prompts for sample in samples),
+        tuple(
+            _plan(prompt, policy, sample, config.seed, config.iteration, ROWS)
+            for prompt in prompts
+            for sample in samples
+        ),
         len(prompts),
     )
 
 
 def plan_held_out(prompts: Sequence[Prompt], run_seed: int, purpose: str) -> ChunkPlan:
     """One response a held-out prompt, with the same seeds in every iteration."""
-    return ChunkPlan(0, tuple(_plan(prompt, 0, run_seed, 0, purpose) for prompt in prompts), len(prompts))
+    return ChunkPlan(0, tuple(_plan(prompt, CURRENT, 0, run_seed, 0, purpose) for prompt in prompts), len(prompts))
 
 
-def _plan(prompt: Prompt, sample: int, run_seed: int, iteration: int, purpose: str) -> PlannedResponse:
-    seed = request_seed(run_seed, iteration, prompt.row, POLICY, sample, purpose)
-    return PlannedResponse(prompt, POLICY, sample, Request(f"{prompt.row}:{POLICY}:{sample}", prompt.ids, seed))
+def _plan(prompt: Prompt, policy: str, sample: int, run_seed: int, iteration: int, purpose: str) -> PlannedResponse:
+    seed = request_seed(run_seed, iteration, prompt.row, policy, sample, purpose)
+    return PlannedResponse(prompt, policy, sample, Request(f"{prompt.row}:{policy}:{sample}", prompt.ids, seed))

@@ -37,11 +37,14 @@ def responses_table(responses: ChunkResponses, texts: Sequence[str]) -> pa.Table
 
 
 def count_responses(responses: ChunkResponses, texts: Sequence[str]) -> dict[str, float]:
-    """What is summed over chunks. `finished` ended by themselves; `empty` have no text but space."""
+    """What is summed over chunks. `finished` ended by themselves, the others were cut at `maxTokens`; `empty` have no text
+    but space; `truncatedPrompts` were longer than `maxPromptLength`.
+    """
     completions = responses.completions
     return {
         "prompts": responses.plan.prompts,
         "responses": len(completions),
+        "truncatedPrompts": len({planned.prompt.row for planned in responses.plan.responses if planned.prompt.cut}),
         "promptTokens": sum(len(planned.prompt.ids) for planned in responses.plan.responses),
         "tokens": sum(len(completion.ids) for completion in completions),
         "finished": sum(completion.finish_reason == "stop" for completion in completions),
@@ -51,7 +54,8 @@ def count_responses(responses: ChunkResponses, texts: Sequence[str]) -> dict[str
 
 def summarise(chunks: Sequence[ChunkManifest]) -> tuple[dict[str, float], Mapping[str, Any]]:
     """The phase's metrics from its chunks': `meanLength` in tokens, the stop token included."""
-    sums = {name: sum(chunk.metrics[name] for chunk in chunks) for name in ("responses", "tokens", "finished", "empty")}
+    names = ("responses", "tokens", "finished", "empty", "truncatedPrompts")
+    sums = {name: sum(chunk.metrics.get(name, 0.0) for chunk in chunks) for name in names}
     responses = sums["responses"]
     return {
         "responses": responses,
@@ -59,4 +63,5 @@ def summarise(chunks: Sequence[ChunkManifest]) -> tuple[dict[str, float], Mappin
         "meanLength": sums["tokens"] / responses,
         "finishedRate": sums["finished"] / responses,
         "emptyRate": sums["empty"] / responses,
+        "truncatedPrompts": sums["truncatedPrompts"],
     }, {}

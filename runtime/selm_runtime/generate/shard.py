@@ -1,82 +1,164 @@
-"""One shard of Generation: the chunks that are its own and not committed yet, on one engine."""
+"""One shard of Generation: the chunks that are its own and not committed yet, on the pod's engines."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from selm_runtime.artifacts.chunks import chunk_ranges, chunks_of_shard
-from selm_runtime.contract import Phase
+from selm_runtime.artifacts.chunks import chunks_of_shard
 from selm_runtime.data.rows import portion_rows
-from selm_runtime.data.tokens import load_tokenizer
+from selm_runtime.data.tokens import Tokenizer, load_tokenizer
 from selm_runtime.engine import Engine, EngineSettings, Sampling, stop_token_ids
+from selm_runtime.generate.commits import Commits
 from selm_runtime.generate.encode import decode, encode_rows
 from selm_runtime.generate.loop import generate_chunks
-from selm_runtime.generate.requests import plan_chunk
+from selm_runtime.generate.processes import ModelWork, generate_in_processes, places
+from selm_runtime.generate.requests import ChunkPlan, plan_chunk
 from selm_runtime.generate.responses import ChunkResponses, count_responses, responses_table, summarise
+from selm_runtime.generate.work import Holder, Unit, holder, units
+from selm_runtime.generate.worker import MakeEngine, WorkerTask
+from selm_runtime.inputs import starting_model
 from selm_runtime.phase import PhaseContext
+
+Row = Mapping[str, Any]
+
+PROCESS_ENGINE: MakeEngine = Engine
+"""What an engine process makes; tests put another in its place."""
 
 
 def run_shard(ctx: PhaseContext) -> None:
     """Generates what is missing of this shard's chunks, then composes the phase if all shards' chunks are there."""
     rows = portion_rows(ctx.folder)
-    ranges = chunk_ranges(len(rows))
+    all_units = units(len(rows), ctx.config.generation.policies)
     committed = ctx.folder.chunks()
-    mine = chunks_of_shard(len(ranges), ctx.index, ctx.config.generation.shards)
-    todo = [chunk for chunk in mine if chunk not in committed]
+    mine = chunks_of_shard(len(all_units), ctx.index, ctx.config.generation.shards)
+    todo = [all_units[chunk] for chunk in mine if chunk not in committed]
     if todo:
-        _generate(ctx, {chunk: [rows[i] for i in ranges[chunk]] for chunk in todo})
-    ctx.folder.compose(len(ranges), summarise)
+        _generate(ctx, todo, rows)
+    ctx.folder.compose(len(all_units), summarise)
 
 
 def policy_model(ctx: PhaseContext) -> Path:
     """A local copy of the policy that this iteration starts from: the last Training's, or the base."""
-    before = ctx.config.iteration - 1
-    manifest = ctx.folder.manifest(Phase.TRAINING, before) if before else ctx.folder.manifest(Phase.PREPARATION, 0)
-    return ctx.cache.model(manifest)
+    return _model(ctx, starting_model(ctx.config))
 
 
-def _generate(ctx: PhaseContext, rows: Mapping[int, Sequence[Mapping[str, Any]]]) -> None:
+def _model(ctx: PhaseContext, where: Holder) -> Path:
+    phase, iteration = where
+    return ctx.cache.model(ctx.folder.manifest(phase, iteration))
+
+
+def _generate(ctx: PhaseContext, todo: Sequence[Unit], rows: Sequence[Row]) -> None:
     config = ctx.config
     started = time.monotonic()
-    model = policy_model(ctx)
-    tokenizer = load_tokenizer(model, trust_remote_code=config.model.trust_remote_code)
-    plans = [plan_chunk(chunk, encode_rows(tokenizer, its, config), config) for chunk, its in rows.items()]
+    of_model: dict[Holder, list[Unit]] = {}
+    for unit in todo:
+        of_model.setdefault(holder(config, unit.policy), []).append(unit)
+    models = {where: _model(ctx, where) for where in of_model}
+    # One tokenizer for all: training hands it on as it is.
+    tokenizer = load_tokenizer(next(iter(models.values())), trust_remote_code=config.model.trust_remote_code)
+    plans = {where: _plans(ctx, tokenizer, its, rows) for where, its in of_model.items()}
     ctx.reporter.event("stage", name="model", seconds=round(time.monotonic() - started, 3))
+    if len(models) == 1 and config.generation.engines_per_pod == 1:
+        ((where, model),) = models.items()
+        chunks = _in_this_process(ctx, model, plans[where], tokenizer)
+    else:
+        chunks = _in_processes(ctx, models, plans, tokenizer)
+    ahead = not config.generation.reproducible
+    with closing(chunks), Commits(lambda done: _commit(ctx, done, decode(tokenizer, done)), ahead=ahead) as commits:
+        for done in chunks:
+            commits.commit(done)
+
+
+def _plans(ctx: PhaseContext, tokenizer: Tokenizer, todo: Sequence[Unit], rows: Sequence[Row]) -> list[ChunkPlan]:
+    prompts = {span: encode_rows(tokenizer, [rows[i] for i in span], ctx.config) for span in {u.rows for u in todo}}
+    return [plan_chunk(unit.chunk, prompts[unit.rows], ctx.config, unit.policy) for unit in todo]
+
+
+def _in_this_process(
+    ctx: PhaseContext, model: Path, plans: Sequence[ChunkPlan], tokenizer: Tokenizer
+) -> Generator[ChunkResponses]:
     engine = start_engine(ctx, model, tokenizer.eos_token_id)
     try:
-        for done in generate_chunks(engine, plans, ctx.reporter, ctx.stop, reproducible=config.generation.reproducible):
-            _commit(ctx, done, decode(tokenizer, done))
+        yield from generate_chunks(
+            engine, plans, ctx.reporter, ctx.stop, reproducible=ctx.config.generation.reproducible
+        )
     finally:
         engine.close()
 
 
-def start_engine(ctx: PhaseContext, model: Path, eos_token_id: int | None) -> Engine:
-    """An engine for the config's sampling; says how long it took."""
-    config = ctx.config
-    started = time.monotonic()
-    engine = Engine(
-        EngineSettings(
-            model=model,
-            max_prompt_tokens=config.training.max_prompt_length,
-            max_new_tokens=config.generation.max_tokens,
-            tensor_parallel_size=config.generation.tensor_parallel_size,
-            trust_remote_code=config.model.trust_remote_code,
-            engine_args=config.generation.engine_args,
-        ),
-        Sampling(
-            temperature=config.generation.temperature,
-            top_p=config.generation.top_p,
-            max_tokens=config.generation.max_tokens,
-            stop_token_ids=stop_token_ids(model, eos_token_id),
-        ),
+def _in_processes(
+    ctx: PhaseContext, models: Mapping[Holder, Path], plans: Mapping[Holder, Sequence[ChunkPlan]], tokenizer: Tokenizer
+) -> Generator[ChunkResponses]:
+    """A process an engine: its end frees all that it held, and several work at once."""
+    generation = ctx.config.generation
+    where = places(
+        generation.engines_per_pod,
+        generation.tensor_parallel_size,
+        gpus=visible_gpus(),
+        cpus=sorted(os.sched_getaffinity(0)),
     )
+    work = {
+        f"{phase}-{iteration}": ModelWork(
+            WorkerTask(
+                engine_settings(ctx, model),
+                sampling(ctx, model, tokenizer.eos_token_id),
+                generation.reproducible,
+                PROCESS_ENGINE,
+            ),
+            {plan.chunk: plan for plan in plans[phase, iteration]},
+        )
+        for (phase, iteration), model in models.items()
+    }
+    return generate_in_processes(work, where, ctx.reporter, ctx.stop)
+
+
+def start_engine(ctx: PhaseContext, model: Path, eos_token_id: int | None) -> Engine:
+    """An engine for the config's sampling, in this process; says how long it took."""
+    started = time.monotonic()
+    engine = Engine(engine_settings(ctx, model), sampling(ctx, model, eos_token_id))
     ctx.reporter.event("stage", name="engine", seconds=round(time.monotonic() - started, 3))
     return engine
+
+
+def engine_settings(ctx: PhaseContext, model: Path) -> EngineSettings:
+    """What an engine of this run's is made of."""
+    config = ctx.config
+    return EngineSettings(
+        model=model,
+        max_prompt_tokens=config.training.max_prompt_length,
+        max_new_tokens=config.generation.max_tokens,
+        tensor_parallel_size=config.generation.tensor_parallel_size,
+        trust_remote_code=config.model.trust_remote_code,
+        engine_args=config.generation.engine_args,
+    )
+
+
+def sampling(ctx: PhaseContext, model: Path, eos_token_id: int | None) -> Sampling:
+    """How this phase draws tokens; the model says what ends a response."""
+    generation = ctx.config.generation
+    return Sampling(
+        temperature=generation.temperature,
+        top_p=generation.top_p,
+        max_tokens=generation.max_tokens,
+        stop_token_ids=stop_token_ids(model, eos_token_id),
+    )
+
+
+def visible_gpus() -> list[str]:
+    """The pod's GPUs by the names that CUDA_VISIBLE_DEVICES takes; none: engines run on the processors."""
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None and torch.cuda.is_available():
+        return [name.strip() for name in named.split(",") if name.strip()]
+    return [str(number) for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
 
 
 def _commit(ctx: PhaseContext, responses: ChunkResponses, texts: Sequence[str]) -> None:

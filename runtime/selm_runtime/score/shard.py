@@ -14,6 +14,7 @@ from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import Phase
 from selm_runtime.data.rows import portion_rows
 from selm_runtime.data.tokens import Tokenizer, encode_response, load_tokenizer
+from selm_runtime.generate.work import response_chunks
 from selm_runtime.phase import PhaseContext
 from selm_runtime.score.candidates import EncodeResponse, PromptCandidates, gather, takes_offline
 from selm_runtime.score.interface import WeightedScorer
@@ -49,12 +50,19 @@ def _score(ctx: PhaseContext, rows: Mapping[int, Sequence[Row]]) -> None:
     try:
         for chunk, its_rows in rows.items():
             ctx.stop.check()
-            responses = ctx.folder.read_table(generation, chunk_name(chunk, "responses.parquet")).to_pylist()
+            responses = _responses(ctx, generation, chunk)
             figures = _commit(ctx, chunk, gather_chunk(its_rows, responses, encode), scorers)
             done += len(its_rows)
             ctx.reporter.progress(done=done, total=total, unit="prompts", force=False, **figures)
     finally:
         close_all(scorers)
+
+
+def _responses(ctx: PhaseContext, generation: Manifest, chunk: int) -> list[Row]:
+    """Those of every policy to the chunk's rows."""
+    made = response_chunks(chunk, ctx.folder.total_chunks(), ctx.config.generation.policies)
+    names = [chunk_name(its, "responses.parquet") for its in made]
+    return [row for name in names for row in ctx.folder.read_table(generation, name).to_pylist()]
 
 
 def run_scorers(ctx: PhaseContext, preparation: Manifest) -> list[WeightedScorer]:

@@ -35,6 +35,7 @@ RICH: Json = {
         "samplesPerPrompt": 2,
         "temperature": 0.7,
         "topP": 0.9,
+        "enginesPerPod": 1,
         "engineArgs": {"max_model_len": 512},
         "resources": RESOURCES,
     },

@@ -57,6 +57,7 @@ NOT_OF_THE_SPEC = {
 }
 RESOLVED = {
     (contract.DataConfig, "portions"): "absent: the iterations",
+    (contract.GenerationConfig, "engines_per_pod"): "absent: the engines that the GPUs hold, else 1",
     (contract.TrainingConfig, "ranks_per_node"): "absent: the GPUs, else 1",
 }
 FIELDS = [(config, group, name) for config, group in PAIRS for name in config.model_fields]
@@ -105,6 +106,7 @@ def test_the_groups_of_an_example_project_onto_the_phase_config(example: str) ->
     scoring = dumped["scoring"]
     scoring["scorers"] = [project(contract.ScorerConfig, scorer) for scorer in scoring["scorers"]]
     dumped["training"]["ranksPerNode"] = 8
+    dumped["generation"]["enginesPerPod"] = 1
     for name, config in {
         "artifacts": contract.ArtifactsConfig,
         "model": contract.ModelConfig,

@@ -41,7 +41,6 @@ UNBUILT: dict[str, tuple[Json, str]] = {
         {"training.reportTo": {"mlflow": {"trackingURI": "http://mlflow:5000", "experiment": "e"}}},
         "spec.training.reportTo",
     ),
-    "the reference as a second policy": ({"generation.policies": ["Current", "Reference"]}, "spec.generation.policies"),
     "a pairwise ranker": (
         {"scoring.scorers": [{"name": "a", "pairRM": {"uri": "hf://llm-blender/PairRM"}}]},
         "spec.scoring.scorers[0].pairRM",
@@ -80,6 +79,9 @@ BUILT: dict[str, Json] = {
         "generation.engineArgs": {"new_in_next_release": 1},
         "image": "registry/own:1",
     },
+    "the reference as a second policy": {"generation.policies": ["Reference", "Current"]},
+    "engines in processes of a pod": {"generation.enginesPerPod": 4},
+    "as many engines as GPUs": {"generation.enginesPerPod": 4, "generation.resources": gpus(8)},
     "tensor parallelism": {"generation.tensorParallelSize": 8},
     "the queue": {"scheduling.queueName": "team"},
     "only the best is kept": {"retention.artifacts": "KeepBest"},
@@ -118,6 +120,11 @@ IMPOSSIBLE: dict[str, tuple[Json, str, str]] = {
         {"generation.tensorParallelSize": 2, "generation.resources": gpus(2), "evaluation.resources": gpus(1)},
         "spec.generation.tensorParallelSize",
         "evaluation.resources.limits, 1; found 2",
+    ),
+    "more engines than GPUs": (
+        {"generation.enginesPerPod": 5, "generation.tensorParallelSize": 2, "generation.resources": gpus(8)},
+        "spec.generation.enginesPerPod",
+        "must be at most 4: generation.resources.limits has 8 GPUs, and an engine spans 2; found 5",
     ),
     "an engine argument that vLLM does not have": (
         {"generation.engineArgs": {"gpu_memory_utilisation": 0.9}},
@@ -174,6 +181,17 @@ def test_ranks_of_a_pod_are_the_gpus_of_any_vendor_else_one() -> None:
     assert ranks({"training.resources": {"limits": {"cpu": "4"}}}) == 1
     assert ranks({"training.resources": {"limits": {"amd.com/gpu": "8"}}}) == 8
     assert ranks({"training.resources": gpus(8), "training.ranksPerNode": 2}) == 2
+
+
+def test_engines_of_a_pod_are_those_that_its_gpus_hold_else_one() -> None:
+    def engines(changes: Json) -> int:
+        return spec_with(changes).generation.resolved_engines_per_pod
+
+    assert engines({}) == 1
+    assert engines({"generation.resources": gpus(8)}) == 8
+    assert engines({"generation.resources": gpus(8), "generation.tensorParallelSize": 4}) == 2
+    assert engines({"generation.resources": gpus(8), "generation.enginesPerPod": 2}) == 2
+    assert engines({"generation.enginesPerPod": 2}) == 2
 
 
 def test_no_good_spec_of_the_table_is_impossible() -> None:

@@ -77,6 +77,15 @@ def test_ranks_are_the_gpus_of_a_node_else_one() -> None:
     assert config_of(make_run().with_nodes(2), 1, Phase.TRAINING).training.ranks_per_node == 1
 
 
+def test_engines_of_a_generating_pod_are_those_that_its_gpus_hold() -> None:
+    limits = {"resources": {"limits": {"nvidia.com/gpu": 8}}}
+    generation = {"tensorParallelSize": 2, "policies": ["Reference", "Current"], **limits}
+    config = config_of(make_run().with_spec(generation=generation), 1, Phase.GENERATION).generation
+    assert config.engines_per_pod == 4
+    assert config.policies == ("Current", "Reference")
+    assert config_of(make_run(), 1, Phase.GENERATION).generation.engines_per_pod == 1
+
+
 def test_the_rendezvous_is_pod_0_of_the_attempt_with_a_port_of_its_own() -> None:
     first, second = (config_of(make_run(), 1, Phase.TRAINING, n).training.rendezvous for n in (1, 2))
     assert first is not None

@@ -88,6 +88,7 @@ CONFIG_CHANGES: dict[str, tuple[dict[str, Any], set[Phase]]] = {
     "the model's declared revision (its content is what counts)": ({"model": {"revision": "v2"}}, NONE),
     "the data's declared place": ({"data": {"uri": "s3://other/data"}}, NONE),
     "shards": ({"generation": {"shards": 4}, "scoring": {"shards": 3}}, NONE),
+    "engines of a pod": ({"generation": {"enginesPerPod": 2}}, NONE),
     "tensor parallelism": ({"generation": {"tensorParallelSize": 2}}, NONE),
     "nodes, ranks and ZeRO stage": ({"training": {"nodes": 2, "ranksPerNode": 2, "zeroStage": 2}}, NONE),
     "micro-batches": ({"training": {"maxTokensPerMicroBatch": 99}}, NONE),
