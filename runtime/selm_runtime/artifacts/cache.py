@@ -4,6 +4,7 @@
     <root>/<hex>.lock        held shared by every process that uses or fetches the model, exclusively while it is evicted
     <root>/<hex>.fetching    held exclusively while the model is fetched
     <root>/<hex>.incoming/   a model on its way; a rename makes it complete
+    <root>/kept-<name>/      what programs keep between pods (compiled kernels); locked and evicted like a model
 
 A process may be killed at any line: locks end with it, what is incoming is removed by the next who holds the lock.
 """
@@ -70,10 +71,7 @@ class ModelCache:
         }
         target = self._root / key
         self._root.mkdir(parents=True, exist_ok=True)
-        if key not in self._in_use:
-            self._in_use[key] = _open_lock(self._root / f"{key}.lock")
-            # Held to the end: from here on nobody evicts what is there or what is being fetched.
-            fcntl.flock(self._in_use[key], fcntl.LOCK_SH)
+        self._hold(key)
         if not _is_complete(target, expected):
             with _locked(self._root / f"{key}.fetching"):
                 if not _is_complete(target, expected):  # another process may have fetched it meanwhile
@@ -82,8 +80,30 @@ class ModelCache:
         os.utime(target)
         return target
 
+    def kept(self, name: str) -> Path:
+        """A folder that processes of all pods of the node share and that outlives them, until its room is needed.
+
+        What lies there may be gone with the next pod, and must be of use to whoever asks for the same name. Raises
+        ValueError for a name with a dot, which ends the part of a name that locks go by.
+        """
+        if "." in name:
+            raise ValueError(f"found {name!r}, allowed is a name without a dot")
+        key = f"kept-{name}"
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._hold(key)
+        folder = self._root / key
+        folder.mkdir(exist_ok=True)
+        os.utime(folder)
+        return folder
+
+    def _hold(self, key: str) -> None:
+        """From here on, to the end, nobody evicts what is there or what is being fetched."""
+        if key not in self._in_use:
+            self._in_use[key] = _open_lock(self._root / f"{key}.lock")
+            fcntl.flock(self._in_use[key], fcntl.LOCK_SH)
+
     def close(self) -> None:
-        """Let go of the models in use."""
+        """Let go of what is in use."""
         for lock in self._in_use.values():
             os.close(lock)
         self._in_use.clear()

@@ -93,7 +93,7 @@ def generate_in_processes(
     pool = _Pool(models, where, reporter)
     try:
         pool.fill()
-        while pool.workers:
+        while not pool.finished:
             stop.check()
             yield from pool.hear()
     finally:
@@ -113,6 +113,11 @@ class _Pool:
         self._numbers = itertools.count()
         self._ordinals = itertools.count(1)
         self._context = multiprocessing.get_context("spawn")
+
+    @property
+    def finished(self) -> bool:
+        """Whether every chunk is whole; an engine that is still starting, or ending, is not waited for."""
+        return self._queue.finished
 
     def fill(self) -> None:
         """A worker in every place, where there are chunks enough."""

@@ -57,6 +57,11 @@ class ChunkQueue:
         return max(waiting, key=lambda model: (workers[model] == 0, len(self._waiting[model]) / (workers[model] + 1)))
 
     @property
+    def finished(self) -> bool:
+        """Whether no chunk waits and none is held."""
+        return not self.waiting and not any(self._held.values())
+
+    @property
     def waiting(self) -> int:
         """Chunks that nobody holds."""
         return sum(len(chunks) for chunks in self._waiting.values())

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from selm_runtime.artifacts.chunks import chunks_of_shard
 from selm_runtime.data.rows import portion_rows
 from selm_runtime.data.tokens import Tokenizer, load_tokenizer
-from selm_runtime.engine import Engine, EngineSettings, Sampling, stop_token_ids
+from selm_runtime.engine import Engine, EngineSettings, Sampling, keep_compiled, kept_name, stop_token_ids
 from selm_runtime.generate.commits import Commits
 from selm_runtime.generate.encode import decode, encode_rows
 from selm_runtime.generate.loop import generate_chunks
@@ -98,6 +98,7 @@ def _in_processes(
 ) -> Generator[ChunkResponses]:
     """A process an engine: its end frees all that it held, and several work at once."""
     generation = ctx.config.generation
+    keep_compiled(ctx.cache.kept(kept_name()))
     where = places(
         generation.engines_per_pod,
         generation.tensor_parallel_size,
@@ -122,6 +123,7 @@ def _in_processes(
 def start_engine(ctx: PhaseContext, model: Path, eos_token_id: int | None) -> Engine:
     """An engine for the config's sampling, in this process; says how long it took."""
     started = time.monotonic()
+    keep_compiled(ctx.cache.kept(kept_name()))
     engine = Engine(engine_settings(ctx, model), sampling(ctx, model, eos_token_id))
     ctx.reporter.event("stage", name="engine", seconds=round(time.monotonic() - started, 3))
     return engine

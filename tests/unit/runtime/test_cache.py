@@ -149,6 +149,23 @@ def test_a_model_in_use_is_not_evicted(world: World) -> None:
     assert not used.exists()
 
 
+def test_what_programs_keep_outlives_them_until_its_room_is_needed(world: World) -> None:
+    user = world.cache()
+    kept = user.kept("vllm-1")
+    (kept / "kernels").mkdir()
+    world.fetch(world.model("a"), limit=0)
+    assert (kept / "kernels").exists()
+    user.close()
+    next_pod = world.cache()
+    assert next_pod.kept("vllm-1") == kept
+    assert (kept / "kernels").exists()
+    next_pod.close()
+    world.fetch(world.model("b"), limit=0)
+    assert not kept.exists()
+    with pytest.raises(ValueError, match="without a dot"):
+        user.kept("vllm-1.2")
+
+
 def test_what_a_kill_left_incoming_is_evicted_too(world: World) -> None:
     manifest = world.model("a")
     world.die_after = 1

@@ -52,6 +52,7 @@ def test_every_chunk_is_done_once_or_doomed(a: int, b: int, engines: int, course
         act(0, "done")
     assert sorted(done) == sorted([*chunks["a"], *chunks["b"]])
     assert queue.waiting == 0
+    assert queue.finished
 
 
 def test_a_lost_chunk_waits_first_and_is_doomed_by_its_second_death() -> None:
@@ -63,6 +64,7 @@ def test_a_lost_chunk_waits_first_and_is_doomed_by_its_second_death() -> None:
     assert queue.take(1, "a") == 1
     assert queue.lost(1) == (1,)
     assert queue.doomed() == (1,)
+    assert not queue.finished
 
 
 def test_engines_are_spread_over_models_and_go_where_work_is_left() -> None:
