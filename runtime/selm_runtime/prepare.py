@@ -21,6 +21,7 @@ from selm_runtime.prepare_sources import resolve_model
 from selm_runtime.prepare_tokenizer import check_tokenizer
 from selm_runtime.score.reward_model import check_labels
 from selm_runtime.score.scorers import check_scoring
+from selm_runtime.train.quantized import check_quantization
 
 
 def run(ctx: PhaseContext) -> None:
@@ -73,11 +74,12 @@ def check_policy(config: PhaseConfig, local: Path) -> None:
     check_tokenizer(local, model, trust_remote_code=config.model.trust_remote_code)
     adapters = config.training.lora
     if adapters is not None:
-        # Imported here: the others need no torch.
-        from selm_runtime.train import lora
+        check_quantization(adapters, config.training.zero_stage)
+    if adapters is not None and adapters.target_modules:
+        # Imported here: nothing else in Preparation needs torch.
+        from selm_runtime.train.lora import check_targets_of
 
-        lora.check_settings(adapters)
-        lora.check_targets_of(local, adapters, trust_remote_code=config.model.trust_remote_code)
+        check_targets_of(local, adapters, trust_remote_code=config.model.trust_remote_code)
 
 
 def probe(store: Store, key: str) -> None:

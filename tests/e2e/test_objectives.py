@@ -1,4 +1,4 @@
-"""Each objective through the operator: one run pays for data and responses, the others train and evaluate on them."""
+"""Each objective, and adapters, through the operator: one run pays for data and responses, the others train and evaluate on them."""
 
 from __future__ import annotations
 
@@ -88,6 +88,41 @@ def test_reward_augmented_data_asks_for_the_goal(lab: Lab, inputs: dict[str, str
     pairs = lab.manifest(run, 1, "Scoring")["metrics"]["pairs"]
     training = lab.manifest(run, 1, "Training")["facts"]
     assert training["pairs"] + training["droppedPairs"] == 2 * pairs
+
+
+@pytest.fixture(scope="module")
+def adapted(lab: Lab, inputs: dict[str, str], paid: Json) -> Json:
+    """Plain DPO of adapters, on the responses that are paid for; more iterations may be asked of it."""
+    adapters = {"rank": 4, "alpha": 8, "export": "Adapter"}
+    settings = {"objective": {"type": "DPO"}, "nodes": 1, "lora": adapters, "learningRate": 1.0e-2}
+    lab.apply(make_run("adapters", inputs, data={"portions": 1}, training=settings))
+    return lab.succeeded("adapters", seconds=900)
+
+
+def test_adapters_train_on_responses_that_are_paid_for_and_leave_a_whole_model(
+    lab: Lab, adapted: Json, paid: Json
+) -> None:
+    for phase in ("Generation", "Scoring"):
+        assert lab.manifest(adapted, 1, phase)["contentDigest"] == lab.manifest(paid, 1, phase)["contentDigest"]
+    ours, theirs = (lab.manifest(run, 1, "Training") for run in (adapted, paid))
+    sizes = {file["name"]: file["size"] for file in ours["files"]}
+    full = {file["name"]: file["size"] for file in theirs["files"]}
+    assert sizes["model/model.safetensors"] == full["model/model.safetensors"]
+    assert 0 < sizes["adapter/adapter_model.safetensors"] < sizes["model/model.safetensors"] / 2
+    assert weights(ours) != weights(theirs)
+    assert phase_status(adapted, 1, "Evaluation")["state"] == "Succeeded"
+
+
+@pytest.mark.long
+def test_the_next_iteration_generates_from_merged_adapters_and_trains_new_ones(lab: Lab, adapted: Json) -> None:
+    lab.change("adapters", iterations=2)
+    lab.until("the second iteration has begun", lambda: lab.run("adapters")["status"]["current"]["iteration"] == 2)
+    run = lab.succeeded("adapters", seconds=900)
+    responses = [lab.manifest(run, t, "Generation")["contentDigest"] for t in (1, 2)]
+    assert responses[0] != responses[1]
+    trained = [weights(lab.manifest(run, t, "Training")) for t in (1, 2)]
+    assert trained[0] != trained[1]
+    assert phase_status(run, 2, "Evaluation")["state"] == "Succeeded"
 
 
 def test_a_training_that_runs_away_is_stopped_and_can_be_repaired(lab: Lab, inputs: dict[str, str], paid: Json) -> None:

@@ -103,6 +103,15 @@ TRAINING_RULES: tuple[BaseRule[Any], ...] = (
     ),
     Rule[SELMRunSpec](
         on=SELMRunSpec,
+        cel=("!has(self.training.lora) || self.training.lora.quantization == 'None' || self.training.zeroStage <= 2"),
+        message="`training.lora.quantization` may be NF4 only where `training.zeroStage` is at most 2",
+        at=".training.lora.quantization",
+        holds=lambda spec: (
+            spec.training.lora is None or spec.training.lora.quantization == "None" or spec.training.zero_stage <= 2
+        ),
+    ),
+    Rule[SELMRunSpec](
+        on=SELMRunSpec,
         cel="self.training.offload.parameters != 'CPU' || self.training.zeroStage == 3",
         message="`training.offload.parameters` may be CPU only where `training.zeroStage` is 3",
         at=".training.offload.parameters",

@@ -19,18 +19,6 @@ class NotYetSupported(NamedTuple):
     why: str
 
 
-def _offload(spec: SELMRunSpec) -> str | None:
-    offload = spec.training.offload
-    return None if (offload.optimizer, offload.parameters) == ("None", "None") else "offload is not built yet; None is"
-
-
-def _quantization(spec: SELMRunSpec) -> str | None:
-    lora = spec.training.lora
-    if lora is None or lora.quantization == "None":
-        return None
-    return f"{lora.quantization} is not built yet; None is"
-
-
 def _dropout(spec: SELMRunSpec) -> str | None:
     lora = spec.training.lora
     if lora is None or not lora.dropout:
@@ -44,8 +32,6 @@ def _report_to(spec: SELMRunSpec) -> str | None:
 
 
 _TABLE: tuple[tuple[str, str, Callable[[SELMRunSpec], str | None]], ...] = (
-    ("spec.training.offload", "`training.offload`", _offload),
-    ("spec.training.lora.quantization", "`training.lora.quantization`", _quantization),
     ("spec.training.lora.dropout", "`training.lora.dropout` above 0", _dropout),
     ("spec.training.reportTo", "`training.reportTo`", _report_to),
 )

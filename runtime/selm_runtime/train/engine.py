@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from selm_runtime.contract import TrainingConfig
+from selm_runtime.errors import InvalidInput
 
 BUCKET_ELEMENTS = 50_000_000
 """Elements that are reduced or gathered at once; a buffer of this size is held (200 MB in float32)."""
@@ -53,7 +54,27 @@ def deepspeed_config(training: TrainingConfig) -> dict[str, Any]:
     }
     if training.zero_stage > 0:
         config["data_types"] = {"grad_accum_dtype": "fp32"}
+    config["zero_optimization"] |= _offload(training)
+    # torch's AdamW steps on the host too; DeepSpeed's own would be compiled at run time.
+    config["zero_force_ds_cpu_optimizer"] = False
     return config
+
+
+def _offload(training: TrainingConfig) -> dict[str, Any]:
+    """What lies in the host's memory instead of the device's. Raises InvalidInput where nothing is partitioned.
+
+    The operator refuses the same combinations; a config may come from elsewhere.
+    """
+    offload, stage = training.offload, training.zero_stage
+    for field, where, least in (("optimizer", offload.optimizer, 1), ("parameters", offload.parameters, 3)):
+        if where == "CPU" and stage < least:
+            raise InvalidInput(
+                "InvalidConfig",
+                f"spec.training.offload.{field}: found CPU with zeroStage {stage}; allowed with zeroStage {least} or more",
+            )
+    host = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    found = {"offload_optimizer": offload.optimizer, "offload_param": offload.parameters}
+    return {name: host for name, where in found.items() if where == "CPU"}
 
 
 def _clips_by_itself(training: TrainingConfig) -> bool:
@@ -117,6 +138,13 @@ def _import_muon_uncompiled() -> None:
         torch.compile = compiled
 
 
+def _keep_trained(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+    """Leave nothing in a state dict but what is trained: frozen weights, and what four-bit ones have beside them, go."""
+    trained = {f"{prefix}{name}" for name, parameter in module.named_parameters() if parameter.requires_grad}
+    for key in state.keys() - trained:
+        del state[key]
+
+
 class Engine:
     """What the loop needs of DeepSpeed, and no more: forward, backward, step, gather, save, load."""
 
@@ -125,6 +153,8 @@ class Engine:
         self._training = training
         self._frozen = training.lora is not None
         self._norm: float | None = None
+        if self._frozen:
+            model.register_state_dict_post_hook(_keep_trained)  # type: ignore[no-untyped-call]
         optimizer = optimizer_of(model, training)
         if _clips_by_itself(training):
             optimizer.register_step_pre_hook(self._clip)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from selm_runtime.contract import LoraConfig
 from selm_runtime.train import lora as adapters
+from selm_runtime.train import quantized
 from selm_runtime.train.engine import Engine
 from selm_runtime.train.model import ResponseLogProbs
 from selm_runtime.train.ranks import Ranks
@@ -51,6 +52,7 @@ def export(
             if lora.export == "Adapter":
                 adapters.save_adapter(weights, policy.causal_lm.base_model, lora, adapter_into)
             weights = adapters.merged(weights, lora)
+            quantized.as_whole(policy.causal_lm)
         config = policy.causal_lm.config
         config.use_cache = True
         policy.causal_lm.save_pretrained(into, state_dict=dict(weights), max_shard_size=SHARD_SIZE)
@@ -65,7 +67,7 @@ def _whole_weights(engine: Engine, model: nn.Module, ranks: Ranks, between: Call
         with engine.gathered([parameter for _, parameter in group]):
             if ranks.is_first:
                 for name, parameter in group:
-                    whole = parameter.detach().cpu()
+                    whole = quantized.whole(parameter).cpu()
                     weights[name] = whole.clone() if engine.partitioned else whole
         between()
     if ranks.is_first:

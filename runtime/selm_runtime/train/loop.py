@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ from selm_runtime.artifacts.commit import PhaseFolder
 from selm_runtime.contract import PhaseConfig
 from selm_runtime.errors import TemporaryFailure
 from selm_runtime.reporting import Reporter
-from selm_runtime.train import anchor, batches, guard, lora, metrics, model, reference, running
+from selm_runtime.train import anchor, batches, guard, lora, metrics, model, quantized, reference, running
 from selm_runtime.train.checkpoint import Checkpointer, Progress
 from selm_runtime.train.engine import Engine, dtype_of
 from selm_runtime.train.export import export
@@ -76,13 +77,8 @@ def train(here: Surroundings) -> Outcome:
     if restored is None and needs.reference and here.job.reference is not None:
         table = _reference_of_another_model(here, pairs, schedule.rows)
     with _stage(here, "load"):
-        policy = model.load(
-            here.job.policy,
-            dtype=dtype_of(training),
-            max_length=training.max_length,
-            trust_remote_code=config.model.trust_remote_code,
-        )
-    whole = sum(parameter.numel() for parameter in policy.parameters())
+        policy = _load(here, here.job.policy)
+    whole = sum(map(quantized.elements, policy.parameters()))
     if training.lora is not None:
         lora.add_adapters(
             policy.model,
@@ -256,17 +252,23 @@ def _reference(here: Surroundings, module: nn.Module, pairs: Mapping[int, Pair],
 
 def _reference_of_another_model(here: Surroundings, pairs: Mapping[int, Pair], rows: Sequence[int]) -> ReferenceTable:
     """`reference: Initial`: the base is loaded for this pass and freed before the policy is."""
-    training = here.config.training
     assert here.job.reference is not None
-    initial = model.load(
-        here.job.reference,
-        dtype=dtype_of(training),
-        max_length=training.max_length,
-        trust_remote_code=here.config.model.trust_remote_code,
-    )
-    module = initial.to(here.ranks.device).eval()
+    module = _load(here, here.job.reference).to(here.ranks.device).eval()
     model.check_packing(module, here.ranks.device)
     return _reference(here, module, pairs, rows)
+
+
+def _load(here: Surroundings, folder: Path) -> model.ResponseLogProbs:
+    """Policy or reference, in the number format of the training."""
+    training = here.config.training
+    dtype = dtype_of(training)
+    return model.load(
+        folder,
+        dtype=dtype,
+        max_length=training.max_length,
+        trust_remote_code=here.config.model.trust_remote_code,
+        options=quantized.loading_options(training.lora, dtype, here.ranks.device),
+    )
 
 
 def _heed_stop(here: Surroundings, while_: str) -> None:

@@ -25,9 +25,10 @@ _BASE, _A, _B = ".base_layer.weight", f".lora_A.{ADAPTER}.weight", f".lora_B.{AD
 def add_adapters(model: nn.Module, decoder: nn.Module, lora: LoraConfig, *, dtype: torch.dtype, seed: int) -> None:
     """Give the decoder's linear layers adapters of `dtype` and freeze all else; equal seeds give equal adapters.
 
-    Raises InvalidInput where a target module is not there or not linear, and for what the operator refuses as well.
+    Raises InvalidInput where a target module is not there or not linear, and for dropout, as the operator does.
     """
-    check_settings(lora)
+    if lora.dropout:  # policy and reference would be two networks, and losses depend on how pairs are packed
+        raise InvalidInput("UnsupportedLora", f"spec.training.lora.dropout: found {lora.dropout}; allowed is 0")
     check_targets(decoder, lora)
     import peft
 
@@ -49,16 +50,6 @@ def is_adapter(name: str) -> bool:
 def size(model: nn.Module) -> int:
     """Parameters of the adapters."""
     return sum(parameter.numel() for name, parameter in model.named_parameters() if is_adapter(name))
-
-
-def check_settings(lora: LoraConfig) -> None:
-    """Raises InvalidInput for what is not built."""
-    if lora.dropout:  # policy and reference would be two networks, and losses depend on how pairs are packed
-        raise InvalidInput("UnsupportedLora", f"spec.training.lora.dropout: found {lora.dropout}; allowed is 0")
-    if lora.quantization != "None":
-        raise InvalidInput(
-            "UnsupportedLora", f"spec.training.lora.quantization: found {lora.quantization}; allowed is None"
-        )
 
 
 def check_targets(decoder: nn.Module, lora: LoraConfig) -> None:

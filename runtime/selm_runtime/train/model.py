@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 import torch
@@ -66,8 +68,15 @@ class ResponseLogProbs(nn.Module):
         return sum_by_response(log_probs, batch.response_of, len(batch.lengths))
 
 
-def load(path: Path, *, dtype: torch.dtype, max_length: int, trust_remote_code: bool = False) -> ResponseLogProbs:
-    """Load a Hugging Face causal language model from a local folder for packed training.
+def load(
+    path: Path,
+    *,
+    dtype: torch.dtype,
+    max_length: int,
+    trust_remote_code: bool = False,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> ResponseLogProbs:
+    """Load a Hugging Face causal language model from a local folder for packed training; `options` are those of `from_pretrained`.
 
     Raises InvalidInput if weights are missing, left over or of another shape (training from random weights would go
     unnoticed), or if the architecture cannot run packed without changing its output.
@@ -83,6 +92,7 @@ def load(path: Path, *, dtype: torch.dtype, max_length: int, trust_remote_code: 
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are named and refused below, not trained from random values
             trust_remote_code=trust_remote_code,
+            **options,
         )
     except (OSError, ValueError) as error:
         raise InvalidInput("ModelNotLoadable", f"spec.model: transformers cannot load it: {error}") from error

@@ -297,6 +297,10 @@ BROKEN: dict[str, tuple[str, Json]] = {
         "spec.training.offload.optimizer",
         trained(offload={"optimizer": "CPU"}, zeroStage=0),
     ),
+    "four-bit weights that ZeRO-3 would cut": (
+        "spec.training.lora.quantization",
+        trained(lora={"quantization": "NF4"}, zeroStage=3),
+    ),
     "one sample in an iteration that has only its own responses to compare": (
         "spec.schedule",
         rich(

@@ -31,11 +31,6 @@ def gpus(count: int) -> Json:
 
 
 UNBUILT: dict[str, tuple[Json, str]] = {
-    "the optimizer offloaded": ({"training.offload": {"optimizer": "CPU"}}, "spec.training.offload"),
-    "adapters on quantized weights": (
-        {"training.lora": {"quantization": "NF4"}},
-        "spec.training.lora.quantization",
-    ),
     "adapters with dropout": ({"training.lora": {"dropout": 0.1}}, "spec.training.lora.dropout"),
     "a tracker": (
         {"training.reportTo": {"mlflow": {"trackingURI": "http://mlflow:5000", "experiment": "e"}}},
@@ -65,6 +60,8 @@ BUILT: dict[str, Json] = {
     "the minimal run": {},
     "children removed by time": {"retention.ttlSecondsAfterFinished": 60},
     "adapters": {"training.lora": {"rank": 8, "targetModules": ["q_proj"], "export": "Adapter"}},
+    "adapters on quantized weights": {"training.lora": {"quantization": "NF4"}, "training.zeroStage": 2},
+    "training state in the host's memory": {"training.offload": {"optimizer": "CPU", "parameters": "CPU"}},
     "plain DPO": {"training.objective": {"type": "DPO"}},
     "another objective": {"training.objective": {"type": "XPO", "xpo": {"kind": "IPO"}}},
     "an objective without a reference": {"training.objective": {"type": "SimPO"}},

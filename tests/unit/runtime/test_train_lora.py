@@ -106,7 +106,6 @@ def test_the_saved_adapter_is_one_that_peft_loads(tiny: Path, tmp_path: Path) ->
         (LoraConfig(target_modules=("q_proj", "nonsense")), "targetModules: found nonsense; allowed"),
         (LoraConfig(target_modules=("input_layernorm",)), "which there are: down_proj, gate"),
         (LoraConfig(dropout=0.1), "dropout: found 0.1"),
-        (LoraConfig(quantization="NF4"), "quantization: found NF4"),
     ],
 )
 def test_what_cannot_be_is_refused(settings: LoraConfig, says: str, tiny: Path) -> None:
