@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import jinja2
 import typer
@@ -18,6 +18,9 @@ from selm_cli.cluster import Cluster
 from selm_cli.errors import CliError
 from selm_cli.run_state import PHASES, RunState
 from selm_runtime.contract import ArtifactsConfig, Phase
+
+if TYPE_CHECKING:
+    from selm_cli.report_data import IterationRow
 
 SAMPLES_SHOWN = 2
 SVG_COLUMNS = 88
@@ -44,6 +47,7 @@ def write(run: RunState, into: Path, console: Console, *, download_model: bool =
     try:
         store = open_store(ArtifactsConfig(uri=spec["uri"], endpoint=spec.get("endpoint"), region=spec.get("region")))
         artifacts = report_data.RunArtifacts(store, run)
+        rows = report_data.with_facts(artifacts, rows)
         samples = report_data.samples(artifacts, best, SAMPLES_IN_HTML)
         model = None
         if download_model:
@@ -70,6 +74,8 @@ def show(report: object, console: Console) -> None:
 
     assert isinstance(report, Report)
     console.print(table(report))
+    if any(row.facts for row in report.rows):
+        console.print(responses_table(report))
     if any(row.training for row in report.rows):
         console.print(training_table(report))
     for sample in report.samples[:SAMPLES_SHOWN]:
@@ -121,6 +127,59 @@ def table(report: object) -> Table:
     return out
 
 
+ON_RESPONSES = (
+    "Held-out responses. win, prev: win rate against the base and against the iteration before, with 95 % bootstrap "
+    "intervals over prompts. tokens: mean length. length r: correlation of reward and length, slope: reward for 100 more "
+    "tokens; gain =len: gain over the base at equal length. Where rewards grow and this does not, responses only grew longer."
+)
+"""Read beside every table of the responses' figures."""
+
+
+def response_cells(row: IterationRow) -> dict[str, str]:
+    """One iteration's figures of win rates, length and form, by their headings; empty where it has none."""
+    its = row.facts.get("scorers", {}).get(row.facts.get("selectedScorer"), {})
+    bias, form, lengths = its.get("length_bias"), row.facts.get("form"), row.facts.get("lengths")
+    if bias is None or form is None or lengths is None:
+        return {}
+    slope = bias["slope"]
+    return {
+        "win": _interval(its["base"]) if row.iteration else "",
+        "prev": _interval(its["previous"]) if row.iteration else "",
+        "tokens": _cell(lengths["mean"], ".0f"),
+        "length r": _cell(bias["correlation"], "+.2f"),
+        "slope": _cell(None if slope is None else 100 * slope, "+.3f"),
+        "gain =len": _cell(bias["gain_at_equal_length"], "+.3f"),
+        "cut": _cell(form["truncatedRate"], ".2f"),
+        "empty": _cell(form["emptyRate"], ".2f"),
+    }
+
+
+def _interval(rate: Mapping[str, float]) -> str:
+    return f"{rate['rate']:.2f} [{rate['low']:.2f}, {rate['high']:.2f}]"
+
+
+def responses_table(report: object) -> Table:
+    """An iteration a line: win rates with their intervals, lengths, length bias and form."""
+    from selm_cli.report_data import Report
+
+    assert isinstance(report, Report)
+    out = Table(
+        title="responses",
+        caption=ON_RESPONSES,
+        title_justify="left",
+        caption_justify="left",
+        padding=(0, 1, 0, 0),
+        box=box.SIMPLE_HEAD,
+    )
+    cells = {row.label: found for row in report.rows if (found := response_cells(row))}
+    out.add_column("", no_wrap=True)
+    for heading in next(iter(cells.values()), {}):
+        out.add_column(heading, justify="right", no_wrap=heading not in ("win", "prev"))
+    for label, found in cells.items():
+        out.add_row(label, *map(_escape, found.values()))
+    return out
+
+
 TRAINING_COLUMNS = {
     "loss": "loss",
     "rewardChosen": "chosen",
@@ -166,7 +225,13 @@ def html(report: object, picture: Path) -> str:
         loader=jinja2.PackageLoader("selm_cli", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("report.html.j2").render(
-        report=report, phases=PHASES, picture=picture.name, training_columns=TRAINING_COLUMNS, on_training=ON_TRAINING
+        report=report,
+        phases=PHASES,
+        picture=picture.name,
+        training_columns=TRAINING_COLUMNS,
+        on_training=ON_TRAINING,
+        response_cells=response_cells,
+        on_responses=ON_RESPONSES,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ class IterationRow:
     attempts: int  # of all phases together
     training: dict[str, float] = field(default_factory=dict)
     """Training's own metrics; empty for the base."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What Evaluation's manifest says beside its metrics; empty where the store was not read."""
 
     @property
     def label(self) -> str:
@@ -116,6 +119,12 @@ class RunArtifacts:
         return into if entries else None
 
 
+def with_facts(artifacts: RunArtifacts, rows: Iterable[IterationRow]) -> tuple[IterationRow, ...]:
+    """The rows with what each one's Evaluation says in full."""
+    manifests = ((row, artifacts.manifest(row.iteration, Phase.EVALUATION)) for row in rows)
+    return tuple(replace(row, facts=manifest.facts) if manifest else row for row, manifest in manifests)
+
+
 @dataclass(frozen=True)
 class Response:
     """A policy's response to a held-out prompt, and its combined reward."""
@@ -125,10 +134,10 @@ class Response:
 
 
 def held_out(artifacts: RunArtifacts, iteration: int) -> dict[int, Response]:
-    """By row, what the evaluation of an iteration kept; empty where there is none."""
+    """By row, what the evaluation of an iteration kept, where it has a reward; empty where there is none."""
     texts = artifacts.rows(iteration, Phase.EVALUATION, "responses.parquet")
     rewards = {row["row"]: row["combined"] for row in artifacts.rows(iteration, Phase.EVALUATION, "rewards.parquet")}
-    return {row["row"]: Response(row["text"], rewards[row["row"]]) for row in texts}
+    return {row["row"]: Response(row["text"], rewards[row["row"]]) for row in texts if rewards[row["row"]] is not None}
 
 
 def samples(artifacts: RunArtifacts, best: int, count: int) -> tuple[Sample, ...]:

@@ -21,6 +21,8 @@ from selm_runtime.train.objectives import explored_policy, needs_of, settings_th
 Manifests = Mapping[tuple[Phase, int], Manifest]
 
 HELD_OUT = "rows/held-out.parquet"
+EVALUATION_FIGURES = 2
+"""Raised when Evaluation reports more of the same inputs, so that an evaluation without it is not taken over."""
 
 
 def required_manifests(config: PhaseConfig) -> tuple[tuple[Phase, int], ...]:
@@ -155,6 +157,7 @@ def _pairs(config: PhaseConfig, manifests: Manifests, iteration: int, *, online:
 def _evaluation(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
     scoring = manifests.get((Phase.SCORING, config.iteration))
     return {
+        "figures": EVALUATION_FIGURES,
         "iteration": config.iteration,
         "seed": config.seed,
         "heldOut": _file(manifests, HELD_OUT),

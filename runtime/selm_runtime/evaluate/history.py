@@ -29,14 +29,12 @@ class Past:
     base_rewards: Rewards | None = None
     previous_rewards: Rewards | None = None
     base_log_probs: Mapping[int, HeldOutLogProbs] | None = None
+    base_tokens: tuple[int, ...] | None = None
+    """Lengths of the base's responses, in the held-out rows' order."""
 
     def base_scores(self, scorer: str) -> list[float | None] | None:
         """The base's scores by one scorer."""
         return None if self.base_rewards is None else self.base_rewards[scorer]
-
-    def previous_scores(self, scorer: str) -> list[float | None] | None:
-        """The scores of the iteration before."""
-        return None if self.previous_rewards is None else self.previous_rewards[scorer]
 
 
 def read_history(ctx: PhaseContext) -> Past:
@@ -45,12 +43,14 @@ def read_history(ctx: PhaseContext) -> Past:
         return Past()
     manifests = [ctx.folder.manifest(Phase.EVALUATION, t) for t in range(ctx.config.iteration)]
     rewards = [_rewards(ctx.folder.read_table(manifest, REWARDS_FILE)) for manifest in (manifests[0], manifests[-1])]
+    base = ctx.folder.read_table(manifests[0], RESPONSES_FILE)
     log_probs = ctx.folder.read_table(manifests[0], LOG_PROBS_FILE).to_pylist()
     return Past(
         standings=tuple(Standing(**manifest.facts["standing"]) for manifest in manifests),
         base_rewards=rewards[0],
         previous_rewards=rewards[1],
         base_log_probs={held["row"]: HeldOutLogProbs(**held) for held in log_probs},
+        base_tokens=tuple(len(ids) for ids in base["response_ids"].to_pylist()),
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from selm_runtime.errors import InvalidInput
-from selm_runtime.evaluate.statistics import estimate, paired_gain, win_rate
+from selm_runtime.evaluate.statistics import EVEN, WinRate, estimate, fit_line, paired_gain, win_rate
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,30 @@ class RewardFigures:
     mean_reward_half_width: float
     gain: float
     gain_half_width: float
-    win_rate_base: float
-    win_rate_previous: float
+    base: WinRate
+    previous: WinRate
+
+    @property
+    def win_rate_base(self) -> float:
+        return self.base.rate
+
+    @property
+    def win_rate_previous(self) -> float:
+        return self.previous.rate
 
 
 MaybeScores = Sequence[float | None]
 """None where a scorer could not say."""
 
 
-def reward_figures(scores: MaybeScores, base: MaybeScores | None, previous: MaybeScores | None) -> RewardFigures:
+def reward_figures(
+    scores: MaybeScores, base: MaybeScores | None, previous: tuple[MaybeScores, MaybeScores] | None
+) -> RewardFigures:
     """Mean reward with its 95 % interval, paired gain over the base, and win rates (ties half).
 
-    Without `base` the scores are the base's own: gain 0 and win rates 0.5 by definition. Prompts without a score (on
-    either side of a comparison) are left out. Raises InvalidInput where none is left.
+    `previous` holds both sides' scores, for a ranker's are of that comparison alone. Without `base` the scores are the
+    base's own: gain 0 and win rates 0.5 by definition. Prompts without a score (on either side of a comparison) are
+    left out. Raises InvalidInput where none is left.
     """
     mean = estimate(_both_known(scores, scores)[0])
     gain = paired_gain(*_both_known(scores, scores if base is None else base))
@@ -55,8 +66,8 @@ def reward_figures(scores: MaybeScores, base: MaybeScores | None, previous: Mayb
         mean_reward_half_width=mean.half_width,
         gain=gain.mean,
         gain_half_width=gain.half_width,
-        win_rate_base=0.5 if base is None else win_rate(*_both_known(scores, base)),
-        win_rate_previous=0.5 if previous is None else win_rate(*_both_known(scores, previous)),
+        base=EVEN if base is None else win_rate(*_both_known(scores, base)),
+        previous=EVEN if previous is None else win_rate(*_both_known(*previous)),
     )
 
 
@@ -69,6 +80,42 @@ def _both_known(ours: MaybeScores, theirs: MaybeScores) -> tuple[list[float], li
             "what a judge answered could not be read",
         )
     return [a for a, _ in known], [b for _, b in known]
+
+
+@dataclass(frozen=True)
+class LengthBias:
+    """How far one scorer's rewards go with the responses' lengths. None: nothing can be said (all alike, too few)."""
+
+    correlation: float | None
+    """Pearson's, of reward and tokens over the held-out responses."""
+    slope: float | None
+    """Reward a token, by least squares over the same."""
+    gain_at_equal_length: float | None
+    """The part of the gain over the base that longer or shorter responses do not explain: the intercept of the paired
+    gains over the paired differences of length. None for the base itself."""
+
+
+def length_bias(
+    scores: MaybeScores,
+    tokens: Sequence[int],
+    base: tuple[MaybeScores, Sequence[int]] | None,
+) -> LengthBias:
+    """`tokens` are the responses' lengths in the order of the scores; `base` holds the base's scores and lengths."""
+    known = [(float(length), score) for length, score in zip(tokens, scores, strict=True) if score is not None]
+    line = fit_line([length for length, _ in known], [score for _, score in known])
+    paired = None
+    if base is not None:
+        differences = [
+            (float(length - its_length), score - its_score)
+            for score, length, its_score, its_length in zip(scores, tokens, *base, strict=True)
+            if score is not None and its_score is not None
+        ]
+        paired = fit_line([length for length, _ in differences], [gain for _, gain in differences])
+    return LengthBias(
+        correlation=line.correlation if line else None,
+        slope=line.slope if line else None,
+        gain_at_equal_length=paired.intercept if paired else None,
+    )
 
 
 def preference_accuracy(policy: Sequence[HeldOutLogProbs], base: Mapping[int, HeldOutLogProbs] | None) -> float | None:

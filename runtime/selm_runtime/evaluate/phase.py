@@ -17,19 +17,23 @@ from selm_runtime.contract import Phase
 from selm_runtime.data.rows import held_out_rows_of
 from selm_runtime.data.tokens import load_tokenizer
 from selm_runtime.errors import InvalidInput
+from selm_runtime.evaluate.duels import Duel, duels_with_previous
 from selm_runtime.evaluate.held_out import generate_held_out
 from selm_runtime.evaluate.history import LOG_PROBS_FILE, RESPONSES_FILE, REWARDS_FILE, Past, read_history
 from selm_runtime.evaluate.log_probs import measure_log_probs
 from selm_runtime.evaluate.measures import (
     HeldOutLogProbs,
+    LengthBias,
     MaybeScores,
     RewardFigures,
     divergence,
+    length_bias,
     preference_accuracy,
     reward_figures,
 )
 from selm_runtime.evaluate.retention import models_to_remove, remove_models
 from selm_runtime.evaluate.selection import Standing, best_iteration
+from selm_runtime.evaluate.texts import form_figures, length_figures
 from selm_runtime.phase import PhaseContext
 from selm_runtime.score.interface import Scorable
 from selm_runtime.score.scorers import COMBINED, Scores, close_all, score_held_out
@@ -51,26 +55,36 @@ def evaluate(ctx: PhaseContext) -> None:
         tokenizer = load_tokenizer(model, trust_remote_code=ctx.config.model.trust_remote_code)
     responses = generate_held_out(ctx, model, tokenizer, rows)
     with stage(ctx, "scores"):
-        scores = _score(ctx, preparation, rows, responses)
+        scores, duels = _score(ctx, preparation, rows, responses, past)
     ctx.stop.check()
     log_probs, explored = measure_log_probs(ctx, preparation, model, tokenizer, rows, responses)
-    figures = {name: _figures(past, name, scores.of(name)) for name in (COMBINED, *scores.by_scorer)}
+    names = (COMBINED, *scores.by_scorer)
+    figures = {name: reward_figures(scores.of(name), past.base_scores(name), duels.get(name)) for name in names}
+    tokens = [len(ids) for ids in responses["response_ids"].to_pylist()]
+    bias = {name: _length_bias(past, name, scores.of(name), tokens) for name in names}
+    texts = responses["text"].to_pylist()
+    lengths, form = length_figures(tokens, texts), form_figures(texts, responses["finish_reason"].to_pylist())
     selected = ctx.config.evaluation.select_by.scorer or COMBINED
     accuracy = preference_accuracy(log_probs, past.base_log_probs if ctx.config.iteration else None)
     standing = _standing(ctx.config.iteration, len(rows), figures[selected], accuracy)
     best = best_iteration([*past.standings, standing], ctx.config.evaluation.select_by)
-    metrics = _metrics(ctx.config.iteration, figures[selected], log_probs, accuracy, explored)
+    metrics = {
+        **_metrics(ctx.config.iteration, figures[selected], log_probs, accuracy, explored),
+        **_text_metrics(bias[selected], lengths, form),
+    }
     facts = {
         "bestIteration": best,
         "selectedScorer": selected,
         "standing": asdict(standing),
-        "scorers": {name: asdict(values) for name, values in figures.items()},
+        "scorers": {name: {**asdict(figures[name]), "length_bias": asdict(bias[name])} for name in names},
+        "lengths": lengths,
+        "form": form,
         "heldOutRows": len(rows),
         "preferenceRows": sum(held.chosen is not None for held in log_probs),
     }
     remove_models(ctx.folder, models_to_remove(ctx.config.retention, ctx.config.iteration, best))
     files = _write(ctx.scratch, responses, scores, log_probs)
-    ctx.folder.commit(files, rows=len(rows), metrics={**metrics, **_lengths(responses)}, facts=facts)
+    ctx.folder.commit(files, rows=len(rows), metrics=metrics, facts=facts)
 
 
 def policy_manifest(ctx: PhaseContext, preparation: Manifest) -> Manifest:
@@ -87,15 +101,23 @@ def stage(ctx: PhaseContext, name: str) -> Iterator[None]:
     ctx.reporter.event("stage", name=name, seconds=round(time.monotonic() - started, 3))
 
 
-def _score(ctx: PhaseContext, preparation: Manifest, rows: Sequence[Row], responses: pa.Table) -> Scores:
-    base = None
-    if ctx.config.iteration:
-        base = _scorables(rows, ctx.folder.read_table(ctx.folder.manifest(Phase.EVALUATION, 0), RESPONSES_FILE))
+def _score(
+    ctx: PhaseContext, preparation: Manifest, rows: Sequence[Row], responses: pa.Table, past: Past
+) -> tuple[Scores, dict[str, Duel]]:
+    ours = _scorables(rows, responses)
+    base = _earlier(ctx, rows, 0) if ctx.config.iteration else None
     scorers = run_scorers(ctx, preparation)
     try:
-        return score_held_out(scorers, _scorables(rows, responses), base, ctx.config.scoring)
+        scores = score_held_out(scorers, ours, base, ctx.config.scoring)
+        previous = _earlier(ctx, rows, ctx.config.iteration - 1) if ctx.config.iteration > 1 else None
+        return scores, duels_with_previous(scorers, scores, ours, previous, past, ctx.config.scoring)
     finally:
         close_all(scorers)
+
+
+def _earlier(ctx: PhaseContext, rows: Sequence[Row], iteration: int) -> list[Scorable]:
+    """The responses that the Evaluation of an earlier iteration kept."""
+    return _scorables(rows, ctx.folder.read_table(ctx.folder.manifest(Phase.EVALUATION, iteration), RESPONSES_FILE))
 
 
 def _scorables(rows: Sequence[Row], responses: pa.Table) -> list[Scorable]:
@@ -112,8 +134,9 @@ def _scorables(rows: Sequence[Row], responses: pa.Table) -> list[Scorable]:
     ]
 
 
-def _figures(past: Past, scorer: str, scores: MaybeScores) -> RewardFigures:
-    return reward_figures(scores, past.base_scores(scorer), past.previous_scores(scorer))
+def _length_bias(past: Past, scorer: str, scores: MaybeScores, tokens: Sequence[int]) -> LengthBias:
+    base = past.base_scores(scorer)
+    return length_bias(scores, tokens, None if base is None or past.base_tokens is None else (base, past.base_tokens))
 
 
 def _standing(iteration: int, prompts: int, figures: RewardFigures, accuracy: float | None) -> Standing:
@@ -140,8 +163,10 @@ def _metrics(
         "meanRewardCI95": figures.mean_reward_half_width,
         "rewardGain": figures.gain if iteration else None,
         "rewardGainCI95": figures.gain_half_width if iteration else None,
-        "winRateBase": figures.win_rate_base,
-        "winRatePrevious": figures.win_rate_previous,
+        "winRateBase": figures.base.rate,
+        "winRateBaseLow": figures.base.low if iteration else None,
+        "winRateBaseHigh": figures.base.high if iteration else None,
+        "winRatePrevious": figures.previous.rate,
         "preferenceAccuracy": accuracy,
         "kl": kl,
         "klPerToken": kl_per_token,
@@ -150,16 +175,15 @@ def _metrics(
     return {name: value for name, value in metrics.items() if value is not None}
 
 
-def _lengths(responses: pa.Table) -> dict[str, float]:
-    lengths = [len(ids) for ids in responses["response_ids"].to_pylist()]
-    texts = responses["text"].to_pylist()
-    reasons = responses["finish_reason"].to_pylist()
-    return {
-        "meanLength": sum(lengths) / len(lengths),
-        "meanWords": sum(len(text.split()) for text in texts) / len(texts),
-        "finishedRate": sum(reason == "stop" for reason in reasons) / len(reasons),
-        "emptyRate": sum(not text.strip() for text in texts) / len(texts),
+def _text_metrics(bias: LengthBias, lengths: Mapping[str, float], form: Mapping[str, float]) -> dict[str, float]:
+    """Of sixteen metrics that a status has room for: the rest of lengths and form is in the facts."""
+    metrics = {
+        "meanLength": lengths["mean"],
+        "rewardLengthCorrelation": bias.correlation,
+        "finishedRate": form["finishedRate"],
+        "emptyRate": form["emptyRate"],
     }
+    return {name: value for name, value in metrics.items() if value is not None}
 
 
 def _write(scratch: Path, responses: pa.Table, scores: Scores, log_probs: Sequence[HeldOutLogProbs]) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -126,6 +127,32 @@ def test_the_report_names_the_selected_iteration_and_escapes_what_the_model_wrot
     for rendered in (page, shown):  # where a chosen reward below 0 is shown, it is explained
         assert "-0.250" in rendered
         assert "A falling chosen reward is no fault by itself" in " ".join(rendered.split())
+
+
+def test_the_report_shows_intervals_lengths_and_the_length_bias(tmp_path: Any) -> None:
+    def facts(rate: float, gain: float | None) -> dict[str, Any]:
+        even = {"rate": rate, "low": rate - 0.1, "high": rate + 0.1, "n": 40}
+        bias = {"correlation": 0.25, "slope": 0.0015, "gain_at_equal_length": gain}
+        return {
+            "selectedScorer": "long",
+            "scorers": {"long": {"base": even, "previous": even, "length_bias": bias}},
+            "lengths": {"mean": 33.4},
+            "form": {"truncatedRate": 0.125, "emptyRate": 0.0},
+        }
+
+    run = RunState.of(make_run(succeeded="True"))
+    base, first = iteration_rows(run)
+    rows = (replace(base, facts=facts(0.5, None)), replace(first, facts=facts(0.7, -0.05)))
+    whole = Report(run, rows, (), 1, "s3://b/model", None)
+    console = Console(width=160, record=True, file=io.StringIO())
+    report.show(whole, console)
+    page, shown = report.html(whole, tmp_path / "report.png"), console.export_text()
+    for rendered in (page, shown):
+        for figure in ("0.70 [0.60, 0.80]", "33", "+0.25", "+0.150", "-0.050", "0.12"):
+            assert figure in rendered
+        assert "0.50 [0.40" not in rendered  # the base has no win rate against itself
+        assert "responses only grew longer" in " ".join(rendered.split())
+    assert "Responses</h2>" not in report.html(replace(whole, rows=(base, first)), tmp_path / "report.png")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,17 +12,24 @@ import pyarrow.parquet as pq
 import pytest
 
 from selm_runtime.artifacts.manifest import Manifest
-from selm_runtime.contract import Phase
+from selm_runtime.contract import Phase, ScoringConfig
 from selm_runtime.errors import InvalidInput
 from selm_runtime.evaluate import held_out, phase, run
+from selm_runtime.evaluate.duels import duels_with_previous
+from selm_runtime.evaluate.history import Past
 from selm_runtime.evaluate.measures import (
     HeldOutLogProbs,
+    LengthBias,
     divergence,
+    length_bias,
     mean_log_ratio,
     preference_accuracy,
     reward_figures,
 )
 from selm_runtime.evaluate.retention import models_to_remove
+from selm_runtime.evaluate.texts import distinct_trigrams, form_figures, length_figures
+from selm_runtime.score.interface import Comparisons, Scorable, WeightedScorer
+from selm_runtime.score.scorers import Scores
 from selm_runtime.tables import PAIRS
 from support.fake_engine import FakeEngine
 from support.phase_world import PhaseWorld
@@ -110,6 +119,10 @@ def test_the_base_then_two_iterations(world: PhaseWorld, models: list[Path]) -> 
         _check_rewards(manifest, kept, before[0], before[iteration - 1])
         _check_log_probs(manifest, kept, before[0], models, iteration)
         assert len(manifest.metrics) <= 16
+        assert (
+            manifest.metrics["winRateBaseLow"] <= manifest.metrics["winRateBase"] <= manifest.metrics["winRateBaseHigh"]
+        )
+        _check_texts(manifest, kept)
     assert world.events("engine-call")[-1]["requests"] == HELD_OUT_ROWS
 
 
@@ -127,6 +140,19 @@ def _check_rewards(manifest: Manifest, kept: dict, base: dict, previous: dict) -
     assert manifest.metrics["meanReward"] == pytest.approx(sum(ours) / len(ours))
     gain = sum(ours) - sum(row["combined"] for row in base["rewards"])
     assert manifest.metrics["rewardGain"] == pytest.approx(gain / HELD_OUT_ROWS)
+
+
+def _check_texts(manifest: Manifest, kept: dict) -> None:  # type: ignore[type-arg]
+    tokens = [len(row["response_ids"]) for row in kept["responses"]]
+    rewards = [row["combined"] for row in kept["rewards"]]
+    assert manifest.metrics["meanLength"] == pytest.approx(sum(tokens) / HELD_OUT_ROWS)
+    assert manifest.facts["lengths"]["longest"] == max(tokens)
+    bias = manifest.facts["scorers"]["Combined"]["length_bias"]
+    expected = statistics.correlation(tokens, rewards)
+    assert manifest.metrics["rewardLengthCorrelation"] == bias["correlation"] == pytest.approx(expected)
+    assert bias["slope"] == pytest.approx(statistics.linear_regression(tokens, rewards).slope)
+    assert manifest.facts["scorers"]["long"]["base"]["n"] == HELD_OUT_ROWS
+    assert 0 <= manifest.facts["form"]["distinctTrigrams"] <= 1
 
 
 def _check_log_probs(manifest: Manifest, kept: dict, base: dict, models: list[Path], iteration: int) -> None:  # type: ignore[type-arg]
@@ -271,3 +297,63 @@ def test_the_base_against_itself() -> None:
     figures = reward_figures([0.1, 0.4], None, None)
     assert (figures.gain, figures.win_rate_base, figures.win_rate_previous) == (0.0, 0.5, 0.5)
     assert math.isclose(figures.mean_reward, 0.25)
+
+
+def test_length_bias_and_the_gain_that_length_does_not_explain() -> None:
+    bias = length_bias([1.0, 2.0, 3.0, None], [10, 20, 30, 99], None)
+    assert (bias.correlation, bias.gain_at_equal_length) == (1.0, None)
+    assert bias.slope == pytest.approx(0.1)
+    # Every gain is 0.5 and 0.1 more for each token more than the base's response has.
+    base, tokens, ours = [0.0, 1.0, 2.0], [10, 10, 10], [12, 14, 10]
+    gains = [0.5 + 0.1 * (length - 10) for length in ours]
+    found = length_bias([b + g for b, g in zip(base, gains, strict=True)], ours, (base, tokens))
+    assert found.gain_at_equal_length == pytest.approx(0.5)
+    assert length_bias([1.0, 1.0, 1.0], [1, 2, 3], None) == LengthBias(None, None, None)
+
+
+def test_lengths_and_form_of_known_texts() -> None:
+    texts = ["a b c a b c a b c", "", "# Title\n- one\n- two", "```python\nx\n```", "# Title\n- one\n- two"]
+    form = form_figures(texts, ["stop", "stop", "length", "stop", "length"])
+    assert (form["finishedRate"], form["truncatedRate"], form["emptyRate"]) == (0.6, 0.4, 0.2)
+    assert form["duplicateRate"] == 0.4
+    assert (form["listRate"], form["headingRate"], form["codeRate"], form["boldRate"]) == (0.4, 0.4, 0.2, 0.0)
+    assert distinct_trigrams(texts[0]) == pytest.approx(3 / 7)
+    lengths = length_figures([1, 2, 3, 4, 10], texts)
+    assert (lengths["mean"], lengths["median"], lengths["longest"]) == (4.0, 3.0, 10.0)
+
+
+class _Likes:
+    """A ranker that knows which of two texts is better by their last letter alone."""
+
+    name = "likes"
+
+    def compare(self, prompts: Sequence[Sequence[Scorable]]) -> list[Comparisons]:
+        def margins(prompt: Sequence[Scorable]) -> dict[tuple[int, int], float | None]:
+            pairs = [(i, j) for i in range(len(prompt)) for j in range(i + 1, len(prompt))]
+            return {(i, j): float(ord(prompt[i].text[-1]) - ord(prompt[j].text[-1])) for i, j in pairs}
+
+        return [Comparisons.of(len(prompt), margins(prompt), lambda m: 1.0 if m > 0 else 0.0) for prompt in prompts]
+
+    def counts(self) -> dict[str, float]:
+        return {}
+
+    def close(self) -> None:
+        return None
+
+
+def _said(*texts: str) -> list[Scorable]:
+    return [Scorable(row, [], text, "stop", {}, 3) for row, text in enumerate(texts)]
+
+
+def test_a_ranker_is_asked_about_the_two_iterations_responses() -> None:
+    ranker, scoring = [WeightedScorer(_Likes(), 1.0)], ScoringConfig(scorers=())
+    ours, previous = _said("b", "c", "d"), _said("a", "d", "d")
+    # What both kept are margins over unlike base responses: by them alone the first would have lost.
+    past = Past(previous_rewards={"likes": [5.0, 1.0, 1.0], "Combined": [5.0, 1.0, 1.0]})
+    scores = Scores({"likes": [1.0, 2.0, 3.0]}, [1.0, 2.0, 3.0])
+    duels = duels_with_previous(ranker, scores, ours, previous, past, scoring)
+    assert reward_figures([1.0, 2.0, 3.0], None, duels["likes"]).win_rate_previous == pytest.approx(0.5)
+    assert [a > b for a, b in zip(*duels["likes"], strict=True)] == [True, False, False]  # type: ignore[operator]
+    first = duels_with_previous(ranker, scores, ours, None, past, scoring)
+    assert first["likes"] == ([1.0, 2.0, 3.0], [5.0, 1.0, 1.0])
+    assert duels_with_previous(ranker, scores, ours, None, Past(), scoring) == {}

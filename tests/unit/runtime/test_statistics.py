@@ -9,7 +9,7 @@ import pytest
 from selm_runtime.contract import SelectByConfig
 from selm_runtime.errors import InvalidInput
 from selm_runtime.evaluate.selection import Standing, best_iteration
-from selm_runtime.evaluate.statistics import estimate, log_odds, paired_gain, win_rate
+from selm_runtime.evaluate.statistics import bootstrap_interval, estimate, fit_line, log_odds, paired_gain, win_rate
 
 
 def test_the_interval_of_known_numbers() -> None:
@@ -43,8 +43,44 @@ def test_a_paired_gain_is_narrower_than_the_difference_of_means() -> None:
 
 
 def test_a_tie_is_half_a_win() -> None:
-    assert win_rate([1.0, 0.0, 0.5, 0.7], [0.0, 1.0, 0.5, 0.1]) == pytest.approx(2.5 / 4)
-    assert win_rate([1.0, 2.0], [1.0, 2.0]) == 0.5
+    assert win_rate([1.0, 0.0, 0.5, 0.7], [0.0, 1.0, 0.5, 0.1]).rate == pytest.approx(2.5 / 4)
+    assert win_rate([1.0, 2.0], [1.0, 2.0]).rate == 0.5
+    with pytest.raises(ValueError, match="no prompts"):
+        win_rate([], [])
+
+
+def test_the_bootstrap_interval_is_that_of_a_binomial_and_always_the_same() -> None:
+    found = win_rate([1.0] * 60 + [0.0] * 40, [0.5] * 100)
+    half = 1.959964 * math.sqrt(0.6 * 0.4 / 100)
+    assert found.low == pytest.approx(0.6 - half, abs=0.015)
+    assert found.high == pytest.approx(0.6 + half, abs=0.015)
+    assert win_rate([1.0] * 60 + [0.0] * 40, [0.5] * 100) == found
+    assert bootstrap_interval([0.5] * 7) == (0.5, 0.5)  # all ties: nothing varies
+    with pytest.raises(ValueError, match="no values"):
+        bootstrap_interval([])
+
+
+def test_the_bootstrap_interval_covers_as_often_as_it_says() -> None:
+    import random
+
+    draw = random.Random(2)
+    hits = 0
+    for _ in range(400):
+        low, high = bootstrap_interval([draw.choice((0.0, 0.5, 1.0, 1.0)) for _ in range(60)])
+        hits += low <= 0.625 <= high
+    assert 0.9 < hits / 400 < 0.98
+
+
+def test_a_line_through_known_points() -> None:
+    line = fit_line([1.0, 2.0, 3.0, 4.0], [3.0, 5.0, 7.0, 9.0])
+    assert line is not None
+    assert (line.slope, line.intercept, line.correlation) == (2.0, 1.0, 1.0)
+    falling = fit_line([1.0, 2.0, 3.0], [1.0, 0.0, 1.0])
+    assert falling is not None
+    assert (falling.slope, falling.correlation) == (0.0, 0.0)
+    assert fit_line([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) is None
+    assert fit_line([1.0, 2.0, 3.0], [1.0, 1.0, 1.0]) is None
+    assert fit_line([1.0, 2.0], [1.0, 2.0]) is None
 
 
 def test_log_odds_stay_finite() -> None:
