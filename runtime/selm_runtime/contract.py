@@ -22,6 +22,8 @@ ENV_WRITER_ID = "SELM_WRITER_ID"
 """The pod's uid (downward API). Names the pod's own folder in the store: two pods never share one."""
 ENV_CACHE_DIR = "SELM_CACHE_DIR"
 """Where model weights are cached on the node. Written by the operator, read by the runtime's cache."""
+ENV_JUDGE_KEY = "SELM_JUDGE_KEY_"
+"""Begins the variable with a judge's API key (`judge_key_variable`). Written by the operator, read by the scorers."""
 ENV_COMPLETION_INDEX = "JOB_COMPLETION_INDEX"
 """Shard (generation, scoring) or node rank (training). Written by the Job controller."""
 ENV_TIME_SCALE = "SELM_TIME_SCALE"
@@ -31,6 +33,11 @@ ENV_TERMINATION_LOG = "SELM_TERMINATION_LOG"
 DEFAULT_TERMINATION_LOG = "/dev/termination-log"
 TERMINATION_MESSAGE_LIMIT = 2048
 """Bytes. Kubernetes keeps 4,096 a container; half of it leaves room for sidecars of clusters."""
+
+
+def judge_key_variable(scorer: str) -> str:
+    """The variable with the API key of the judge of that name; names are DNS labels, so no two share one."""
+    return ENV_JUDGE_KEY + scorer.upper().replace("-", "_")
 
 
 class Phase(StrEnum):
@@ -163,19 +170,55 @@ class RuleConfig(ContractModel):
     column: str | None = None
 
 
+class PairRMConfig(ContractModel):
+    uri: str
+    revision: str = "main"
+
+
+class ObjectiveWeightConfig(ContractModel):
+    label: str
+    weight: float
+
+
 class ScorerModelConfig(ContractModel):
     uri: str
     revision: str = "main"
     trust_remote_code: bool = False
+    objectives: tuple[ObjectiveWeightConfig, ...] | None = None
+
+
+class JudgeConfig(ContractModel):
+    """Who judges (`endpoint` and `model`, or `policy`), how it is asked, and within what limits."""
+
+    endpoint: str | None = None
+    model: str | None = None
+    policy: Literal["Current", "Base"] | None = None
+    mode: Literal["Pairwise", "Grade"] = "Pairwise"
+    template: str | None = None
+    verdict_pattern: str | None = None
+    max_tokens: int = 1024
+    temperature: float = 0.0
+    concurrency: int = 8
+    requests_per_minute: int | None = None
+    token_budget: int | None = None
+
+
+class ExecutionConfig(ContractModel):
+    tests_column: str = "tests"
+    timeout_seconds: int = 10
+    memory_mebibytes: int = 512
 
 
 class ScorerConfig(ContractModel):
-    """One scorer; exactly one of `reward_model` and `rules` (the kinds that are built so far)."""
+    """One scorer; exactly one of its kinds is there."""
 
     name: str
     weight: float = 1.0
+    pair_rm: PairRMConfig | None = Field(default=None, alias="pairRM")
     reward_model: ScorerModelConfig | None = None
+    judge: JudgeConfig | None = None
     rules: tuple[RuleConfig, ...] | None = None
+    execution: ExecutionConfig | None = None
 
 
 ResponseTreatment = Literal["Candidate", "RejectOnly", "Exclude"]

@@ -77,9 +77,10 @@ def _preparation(config: PhaseConfig, _: Manifests) -> dict[str, Any]:
         "model": _dump(config.model),
         "data": _dump(config.data),
         "scorers": [
-            {"name": scorer.name, **_dump(scorer.reward_model)}
+            {"name": scorer.name, **_dump(model)}
             for scorer in config.scoring.scorers
-            if scorer.reward_model is not None
+            for model in (scorer.reward_model, scorer.pair_rm)
+            if model is not None
         ],
     }
 
@@ -222,9 +223,12 @@ def _scorers(config: PhaseConfig, manifests: Manifests) -> list[dict[str, Any]]:
             "name": scorer.name,
             "weight": scorer.weight,
             "rules": None if scorer.rules is None else [_dump(rule) for rule in scorer.rules],
-            "rewardModel": None
-            if scorer.reward_model is None
+            "model": None
+            if scorer.reward_model is None and scorer.pair_rm is None
             else preparation.content_under(f"scorers/{scorer.name}/"),
+            "objectives": None
+            if scorer.reward_model is None or scorer.reward_model.objectives is None
+            else {objective.label: objective.weight for objective in scorer.reward_model.objectives},
         }
         for scorer in config.scoring.scorers
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from selm_runtime.artifacts.manifest import FileEntry
 from selm_runtime.artifacts.store import NotFound, Store
-from selm_runtime.contract import PhaseConfig
+from selm_runtime.contract import PairRMConfig, PhaseConfig, ScorerModelConfig
 from selm_runtime.data.rows import common_columns, copy_rows, held_out_rows, portion_ranges
 from selm_runtime.engine import check_engine_args
 from selm_runtime.errors import STORE_UNAVAILABLE, InvalidInput, TemporaryFailure
@@ -16,11 +16,10 @@ from selm_runtime.inputs import HELD_OUT
 from selm_runtime.phase import PhaseContext
 from selm_runtime.prepare_checks import DataFacts, check_data, check_model, check_score_columns
 from selm_runtime.prepare_data import Dataset, SplitRows, read_split, resolve_data
-from selm_runtime.prepare_models import Wanted, import_model, publish_import, read_config
+from selm_runtime.prepare_models import Role, Wanted, import_model, publish_import, read_config
 from selm_runtime.prepare_sources import resolve_model
 from selm_runtime.prepare_tokenizer import check_tokenizer
-from selm_runtime.score.reward_model import check_labels
-from selm_runtime.score.scorers import check_scoring
+from selm_runtime.score.scorers import check_imported, check_scoring
 from selm_runtime.train.quantized import check_quantization
 
 
@@ -43,9 +42,11 @@ def run(ctx: PhaseContext) -> None:
     check_scoring(ctx.config.scoring, common_columns(files.values()))
     check_score_columns(ctx.config, common_columns(path for name, path in files.items() if name != HELD_OUT))
     ctx.reporter.event("stage", name="data", seconds=round(time.monotonic() - started, 3), rows=rows)
-    policy, *rewards = sources
+    policy, *judging = sources
     imports = [import_model(ctx, policy, lambda local: check_policy(ctx.config, local))]
-    imports += [import_model(ctx, reward, partial(check_labels, field=f"{reward.field}.uri")) for reward in rewards]
+    imports += [
+        import_model(ctx, model, partial(check_imported, ctx.config.scoring, model.prefix)) for model in judging
+    ]
     ctx.reporter.event("stage", name="models", seconds=round(time.monotonic() - started, 3))
     adopted: list[FileEntry] = [entry for imported in imports for entry in imported.entries]
     scorers = {imported.prefix.split("/")[1]: dict(imported.facts) for imported in imports[1:]}
@@ -109,19 +110,24 @@ def check_split_names(config: PhaseConfig) -> None:
 
 
 def _resolve(ctx: PhaseContext) -> list[Wanted]:
-    """The model, then each reward model, found and pinned."""
+    """The model, then each scorer's, found and pinned."""
     config = ctx.config
     source = resolve_model(config.model.uri, config.model.revision, config.artifacts, field="spec.model")
     resolved = [
         Wanted(source, "CausalLM", "model/", "spec.model", config.model.revision, config.model.trust_remote_code)
     ]
     for index, scorer in enumerate(config.scoring.scorers):
-        model = scorer.reward_model
-        if model is not None:
-            field = f"spec.scoring.scorers[{index}].rewardModel"
-            source = resolve_model(model.uri, model.revision, config.artifacts, field=field)
-            prefix = f"scorers/{scorer.name}/"
-            resolved.append(Wanted(source, "RewardModel", prefix, field, model.revision, model.trust_remote_code))
+        kinds: list[tuple[str, Role, PairRMConfig | ScorerModelConfig | None]] = [
+            ("rewardModel", "RewardModel", scorer.reward_model),
+            ("pairRM", "PairRM", scorer.pair_rm),
+        ]
+        for name, role, model in kinds:
+            if model is not None:
+                field = f"spec.scoring.scorers[{index}].{name}"
+                source = resolve_model(model.uri, model.revision, config.artifacts, field=field)
+                code = scorer.reward_model is not None and scorer.reward_model.trust_remote_code
+                prefix = f"scorers/{scorer.name}/"
+                resolved.append(Wanted(source, role, prefix, field, model.revision, code))
     return resolved
 
 

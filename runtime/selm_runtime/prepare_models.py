@@ -19,7 +19,7 @@ from selm_runtime.errors import InvalidInput
 from selm_runtime.phase import PhaseContext
 from selm_runtime.prepare_sources import Source
 
-Role = Literal["CausalLM", "RewardModel"]
+Role = Literal["CausalLM", "RewardModel", "PairRM"]
 
 IMPORT = "import"
 """The kind of by-input pointers to imports."""
@@ -125,20 +125,17 @@ def wanted_files(sizes: Mapping[str, int], field: str, uri: str, *, trust_remote
 
 
 def check_config(config: Mapping[str, Any], field: str, role: Role, *, trust_remote_code: bool) -> None:
-    """Raises InvalidInput unless config.json declares a model of the role, loadable without code of its own."""
+    """Raises InvalidInput unless config.json declares a model that can be loaded; a policy: a causal language model.
+
+    What a scorer's model must be, its own module says.
+    """
     architectures = [str(name) for name in config.get("architectures") or ()]
-    wanted = "ForCausalLM" if role == "CausalLM" else "ForSequenceClassification"
-    if not any(wanted in name for name in architectures) and not (
-        role == "CausalLM" and "LMHeadModel" in str(architectures)
-    ):
+    causal = any("ForCausalLM" in name or "LMHeadModel" in name for name in architectures)
+    if role == "CausalLM" and not causal:
         raise InvalidInput(
             "WrongModel",
-            f"{field}.uri: found {', '.join(architectures) or 'no architecture'} in {CONFIG}, allowed is …{wanted}",
+            f"{field}.uri: found {', '.join(architectures) or 'no architecture'} in {CONFIG}, allowed is …ForCausalLM",
         )
-    if role == "RewardModel":
-        labels = len(config["id2label"]) if "id2label" in config else int(config.get("num_labels", 2))
-        if labels != 1:
-            raise InvalidInput("WrongModel", f"{field}.uri: found {labels} labels, allowed is 1: a scalar reward")
     if not trust_remote_code and "auto_map" in config and not _known_to_transformers(config):
         raise InvalidInput(
             "RemoteCode",

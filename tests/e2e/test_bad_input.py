@@ -43,14 +43,6 @@ def test_the_api_server_refuses_a_name_with_a_dot(lab: Lab, inputs: dict[str, st
 
 NOT_YET: list[tuple[str, dict[str, Any], str]] = [
     ("a setting of a later release", {"training": {"lora": {"dropout": 0.1}}}, "training.lora.dropout"),
-    (
-        "a scorer of a later release",
-        {
-            "scoring": {"scorers": [{"name": "p", "pairRM": {"uri": "s3://a/b"}}]},
-            "evaluation": {"selectBy": {"metric": "WinRate"}},
-        },
-        "pairRM",
-    ),
 ]
 
 

@@ -84,14 +84,14 @@ def make_tiny_model(path: Path | str, seed: int = 0) -> Path:
     return folder
 
 
-def make_tiny_reward_model(path: Path | str, seed: int = 0) -> Path:
-    """Write a sequence-classification model with one label (a scalar reward); returns the folder."""
+def make_tiny_reward_model(path: Path | str, seed: int = 0, labels: tuple[str, ...] = ("LABEL_0",)) -> Path:
+    """Write a sequence-classification model, with one label (a scalar reward) unless told; returns the folder."""
     import torch
 
     folder, tokenizer = Path(path), make_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForSequenceClassification(_config(tokenizer, num_labels=1))
+        model = LlamaForSequenceClassification(_config(tokenizer, id2label=dict(enumerate(labels))))
     model.to(torch.float32).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -160,6 +160,7 @@ SOURCE_PATTERN = (
     rf"^(hf://{_NO_SPACE_NO_SLASH}{_NO_SPACE}*|s3://{_NO_SPACE_NO_SLASH}+/{_NO_SPACE}+|file:///{_NO_SPACE}+)$"
 )
 STORE_PATTERN = rf"^(s3://{_NO_SPACE_NO_SLASH}+(/{_NO_SPACE}*)?|file:///{_NO_SPACE}+)$"
+FILE_PATTERN = rf"^(s3://{_NO_SPACE_NO_SLASH}+/{_NO_SPACE}+|file:///{_NO_SPACE}+)$"
 URL_PATTERN = rf"^https?://{_NO_SPACE}+$"
 SUBDOMAIN_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -172,6 +173,7 @@ QUANTITY_PATTERN = (
 PATTERN_WORDS = {
     SOURCE_PATTERN: "be hf://owner/name, s3://bucket/path or file:///path, without spaces",
     STORE_PATTERN: "be s3://bucket, s3://bucket/path or file:///path, without spaces",
+    FILE_PATTERN: "be s3://bucket/path or file:///path, without spaces",
     URL_PATTERN: "be a URL that begins with http:// or https://, without spaces",
     SUBDOMAIN_PATTERN: "be lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
     LABEL_PATTERN: "be lower-case letters, digits and '-', with a letter or digit at both ends",

@@ -1,4 +1,4 @@
-"""The groups of the spec that the GPU phases obey: generation, scoring, training, evaluation."""
+"""The groups of the spec that generation and evaluation obey, and types that several groups share."""
 
 from __future__ import annotations
 
@@ -7,25 +7,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from selm_operator.api.base import (
-    URL_PATTERN,
-    AbsentMeans,
-    Atomic,
     Bool,
     Change,
-    Column,
     Default,
     Int,
     Label,
-    ListMap,
     ListSet,
     Number,
-    Revision,
-    SourceUri,
     SpecModel,
-    Text,
 )
 from selm_operator.api.pods import Resources
-from selm_operator.api.references import ApiKeySecretRef
 
 Alpha = Annotated[Number, Field(ge=0, le=1000)]
 Beta = Annotated[Number, Field(gt=0, le=1000)]
@@ -34,10 +25,6 @@ Temperature = Annotated[Number, Field(ge=0, le=10)]
 SamplesPerPrompt = Annotated[Int, Field(ge=1, le=64)]
 Shards = Annotated[Int, Field(ge=1, le=1024)]
 Tokens = Annotated[Int, Field(ge=1, le=1_048_576)]
-Weight = Annotated[Number, Field(ge=-1000, le=1000)]
-
-_MODEL_PLACE = "the place of the model: hf://, s3:// or file:// (a mounted volume)."
-_MODEL_REVISION = "the branch, tag or commit; Preparation pins it to a digest."
 
 
 class GenerationSpec(SpecModel):
@@ -96,190 +83,6 @@ class GenerationSpec(SpecModel):
         if self.engines_per_pod is not None:
             return self.engines_per_pod
         return max(1, (self.resources.gpus if self.resources else 0) // self.tensor_parallel_size)
-
-
-class PairRMScorer(SpecModel):
-    """A PairRM pairwise ranker."""
-
-    uri: Annotated[SourceUri, Field(description=_MODEL_PLACE)]
-    revision: Annotated[Revision | None, Field(description=_MODEL_REVISION), AbsentMeans("main")] = None
-
-
-class RewardModelScorer(SpecModel):
-    """A scalar reward model with a sequence-classification head."""
-
-    uri: Annotated[SourceUri, Field(description=_MODEL_PLACE)]
-    revision: Annotated[Revision | None, Field(description=_MODEL_REVISION), AbsentMeans("main")] = None
-    trust_remote_code: Annotated[
-        Bool | None, Field(description="runs code of the model's repository."), AbsentMeans(False)
-    ] = None
-
-
-class JudgeScorer(SpecModel):
-    """An LLM judge behind an OpenAI-compatible endpoint; it compares two responses in both orders."""
-
-    endpoint: Annotated[
-        Text, Field(max_length=1024, pattern=URL_PATTERN, description="the endpoint's base URL."), Change.IMMUTABLE
-    ]
-    model: Annotated[
-        Text, Field(max_length=253, description="the model's name that is sent to the endpoint."), Change.IMMUTABLE
-    ]
-    api_key_secret_ref: Annotated[
-        ApiKeySecretRef | None,
-        Field(description="the Secret with the endpoint's key."),
-        Default("none"),
-        Change.SUSPENDED,
-    ] = None
-
-
-class Rule(SpecModel):
-    """A declared rule: a number in 0 to 1 for each response."""
-
-    type: Annotated[
-        Literal["Length", "Regex", "Format", "Repetition"],
-        Field(
-            description="what is measured: nearness to a number of words, a match, good form, or the share of distinct "
-            "word trigrams."
-        ),
-    ]
-    weight: Annotated[Weight | None, Field(description="the weight in the sum over rules."), AbsentMeans(1.0)] = None
-    pattern: Annotated[
-        Text | None,
-        Field(
-            max_length=1024,
-            description="the regular expression of Regex (matches somewhere) and Format (matches the whole); {value} "
-            "stands for the column's text.",
-        ),
-    ] = None
-    target: Annotated[Number | None, Field(ge=0, le=1_048_576, description="the best number of words, for Length.")] = (
-        None
-    )
-    column: Annotated[
-        Text | None,
-        Field(
-            max_length=253,
-            description="the column of the data's row that the rule reads: Length's target, or the text for Regex and "
-            "Format.",
-        ),
-    ] = None
-
-
-class ExecutionScorer(SpecModel):
-    """The response's code run against tests in a sandbox."""
-
-    tests_column: Annotated[
-        Column | None, Field(description="the column of the data with the tests."), AbsentMeans("tests")
-    ] = None
-    timeout_seconds: Annotated[
-        Int | None, Field(ge=1, le=3600, description="the limit of one execution, in seconds."), AbsentMeans(10)
-    ] = None
-
-
-class Scorer(SpecModel):
-    """A scorer: a name and exactly one kind."""
-
-    name: Annotated[Label, Field(description="the name of the scorer, unique in the list.")]
-    weight: Annotated[
-        Weight | None, Field(description="the weight in the sum over scorers."), AbsentMeans(1.0), Change.IMMUTABLE
-    ] = None
-    pair_rm: Annotated[
-        PairRMScorer | None, Field(alias="pairRM", description="a PairRM pairwise ranker."), Change.IMMUTABLE
-    ] = None
-    reward_model: Annotated[
-        RewardModelScorer | None,
-        Field(description="a scalar reward model with a sequence-classification head."),
-        Change.IMMUTABLE,
-    ] = None
-    judge: Annotated[
-        JudgeScorer | None,
-        Field(description="an LLM judge behind an OpenAI-compatible endpoint; it compares two responses."),
-        Change.KEYED,
-    ] = None
-    rules: Annotated[
-        tuple[Rule, ...] | None,
-        Field(min_length=1, max_length=32, description="the declared rules whose weighted sum is a scalar score."),
-        Atomic(),
-        Change.IMMUTABLE,
-    ] = None
-    execution: Annotated[
-        ExecutionScorer | None,
-        Field(description="the response's code run against tests in a sandbox; the share that pass is the score."),
-        Change.IMMUTABLE,
-    ] = None
-
-
-ResponseTreatment = Literal["Candidate", "RejectOnly", "Exclude"]
-
-
-class PairingSpec(SpecModel):
-    """How a pair is chosen among the candidates."""
-
-    rule: Annotated[
-        Literal["BestWorst", "MaxRandom", "MaxMax", "MaxMinProbability", "TwoPolicy"],
-        Field(
-            description="the rule that picks chosen and rejected: the best against the worst (BestWorst, the paper's "
-            "rank-3), the second (MaxMax) or a random other (MaxRandom), BestWorst by the mean probability of winning "
-            "(MaxMinProbability), or one response of each policy (TwoPolicy)."
-        ),
-        Change.IMMUTABLE,
-    ] = "BestWorst"
-    offline: Annotated[
-        Literal["Include", "Exclude"],
-        Field(
-            description="whether the data's own pair is among the candidates; Exclude needs two samples or policies."
-        ),
-        Change.IMMUTABLE,
-    ] = "Include"
-    min_margin: Annotated[
-        Number,
-        Field(ge=0, le=1_000_000, description="the smallest difference of scores that makes a pair."),
-        Change.IMMUTABLE,
-    ] = 0.0
-    length_control: Annotated[
-        Number | None,
-        Field(
-            ge=0,
-            lt=0.5,
-            description="the share of the prompt's range of scores within which the shortest response is as good as the "
-            "best, and the longest as bad as the worst; for BestWorst and MaxMinProbability.",
-        ),
-        Default("no control"),
-        Change.IMMUTABLE,
-    ] = None
-    empty: Annotated[
-        ResponseTreatment,
-        Field(description="whether responses without text may be chosen, can only be rejected, or are left out."),
-        Change.IMMUTABLE,
-    ] = "Candidate"
-    truncated: Annotated[
-        ResponseTreatment,
-        Field(description="the same for responses that ran into generation.maxTokens."),
-        Change.IMMUTABLE,
-    ] = "Candidate"
-
-
-class ScoringSpec(SpecModel):
-    """Scores of the candidates, and the pairs made from them."""
-
-    scorers: Annotated[
-        tuple[Scorer, ...],
-        Field(min_length=1, max_length=8, description="the scorers, summed by weight."),
-        ListMap("name"),
-        Change.KEYED,
-    ]
-    length_penalty: Annotated[
-        Number,
-        Field(ge=0, le=1000, description="what each token of a response takes off its score."),
-        Change.IMMUTABLE,
-    ] = 0.0
-    pairing: Annotated[PairingSpec, Field(description="how a pair is chosen among the candidates.")] = PairingSpec()
-    shards: Annotated[Shards, Field(description="pods that share the candidates."), Change.SUSPENDED] = 1
-    resources: Annotated[
-        Resources | None,
-        Field(description="the compute resources of a shard's pod, as in a container."),
-        Default("none"),
-        Change.SUSPENDED,
-    ] = None
 
 
 class SelectBySpec(SpecModel):

@@ -11,10 +11,10 @@ from typing import Any
 from selm_operator.api.base import ApiModel
 from selm_operator.api.equality import same_group
 from selm_operator.api.mutability import change_rules
-from selm_operator.api.phases import Scorer
 from selm_operator.api.pods import EnvVar, EnvVarSource, Volume
 from selm_operator.api.rule import BaseRule, ChangeRule, Rule, Run
 from selm_operator.api.rules_training import TRAINING_RULES
+from selm_operator.api.scoring import JudgeScorer, Scorer
 from selm_operator.api.spec import ScheduleEntry, SELMRunSpec
 
 NAME_PATTERN = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
@@ -276,6 +276,19 @@ _ITEM_RULES: tuple[BaseRule[Any], ...] = (
         cel=_exactly_one_of("pairRM", "rewardModel", "judge", "rules", "execution"),
         message=("`scorers[]` must have exactly one of `pairRM`, `rewardModel`, `judge`, `rules`, `execution`"),
         holds=lambda s: _present(s.pair_rm, s.reward_model, s.judge, s.rules, s.execution) == 1,
+    ),
+    Rule[JudgeScorer](
+        on=JudgeScorer,
+        cel=(
+            "has(self.policy) ? !has(self.endpoint) && !has(self.model) && !has(self.apiKeySecretRef) : "
+            "has(self.endpoint) && has(self.model)"
+        ),
+        message="`judge` must have `endpoint` and `model`, or `policy` and none of `endpoint`, `model`, `apiKeySecretRef`",
+        holds=lambda judge: (
+            _present(judge.endpoint, judge.model) == 2
+            if judge.policy is None
+            else _present(judge.endpoint, judge.model, judge.api_key_secret_ref) == 0
+        ),
     ),
     Rule[Volume](
         on=Volume,

@@ -37,11 +37,11 @@ from selm_operator.api.phases import (
     GenerationSpec,
     LearningRate,
     SamplesPerPrompt,
-    ScoringSpec,
     Temperature,
 )
 from selm_operator.api.pods import PodTemplate
 from selm_operator.api.references import ConfigMapRef, SecretRef, TokenSecretRef
+from selm_operator.api.scoring import ScoringSpec
 from selm_operator.api.training import TrainingSpec
 
 Split = Annotated[Text, Field(min_length=1, max_length=128)]

@@ -37,7 +37,7 @@ _TABLE: tuple[tuple[str, str, Callable[[SELMRunSpec], str | None]], ...] = (
 )
 """Field, words for the reference, and the check."""
 
-_SCORER_KINDS: tuple[tuple[str, str], ...] = (("pair_rm", "pairRM"), ("judge", "judge"), ("execution", "execution"))
+_SCORER_KINDS: tuple[tuple[str, str], ...] = (("judge", "judge"), ("execution", "execution"))
 """Kinds of scorers that are not built: attribute and field."""
 
 
@@ -52,7 +52,7 @@ def not_yet_supported(spec: SELMRunSpec) -> list[NotYetSupported]:
     for index, scorer in enumerate(spec.scoring.scorers):
         found += [
             NotYetSupported(
-                f"spec.scoring.scorers[{index}].{field}", f"{field} is not built yet; rewardModel and rules are"
+                f"spec.scoring.scorers[{index}].{field}", f"{field} is not built yet; rewardModel, pairRM and rules are"
             )
             for attribute, field in _SCORER_KINDS
             if getattr(scorer, attribute) is not None

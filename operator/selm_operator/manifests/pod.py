@@ -35,10 +35,13 @@ from selm_runtime.contract import (
     ENV_WRITER_ID,
     Phase,
     PhaseConfig,
+    judge_key_variable,
 )
 
 Json = dict[str, Any]
 
+DEFAULT_SECRET_KEY = "token"
+"""Of a reference to a Secret within a list's item, where the API stores no default."""
 GRACE_SECONDS = 60
 """For phases other than Training: time to finish a chunk's upload, no more, for what is committed is not lost."""
 
@@ -148,7 +151,19 @@ def _own_env(spec: SELMRunSpec, config: PhaseConfig, settings: Settings) -> list
         env.append({"name": ENV_CA_BUNDLE, "value": f"{CA_PATH}/{CA_KEY}"})
     if token is not None and config.phase is Phase.PREPARATION:
         env.append(_from_secret(ENV_HF_TOKEN, token.name, token.key))
+    if config.phase in (Phase.PREPARATION, Phase.SCORING, Phase.EVALUATION):
+        env += _judge_keys(spec)
     return env
+
+
+def _judge_keys(spec: SELMRunSpec) -> list[Json]:
+    """Preparation asks the judges whether they answer; Scoring and Evaluation let them judge."""
+    keys = {scorer.name: scorer.judge.api_key_secret_ref for scorer in spec.scoring.scorers if scorer.judge is not None}
+    return [
+        _from_secret(judge_key_variable(name), key.name, key.key or DEFAULT_SECRET_KEY)
+        for name, key in keys.items()
+        if key is not None
+    ]
 
 
 def _from_secret(variable: str, secret: str, key: str) -> Json:

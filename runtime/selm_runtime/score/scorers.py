@@ -13,6 +13,8 @@ from selm_runtime.contract import ScorerConfig, ScoringConfig
 from selm_runtime.errors import InvalidInput
 from selm_runtime.score.combine import MaybeScores, Verdict, combine
 from selm_runtime.score.interface import PairwiseRanker, Scorable, Scorer, WeightedScorer
+from selm_runtime.score.pair_rm import PairRMRanker, check_pair_rm
+from selm_runtime.score.reward_model import RewardModelScorer, check_reward_model
 from selm_runtime.score.rules import RuleScorer, check_rule_columns, compile_rules
 
 COMBINED = "Combined"
@@ -46,14 +48,28 @@ class Scores:
 def check_scoring(scoring: ScoringConfig, columns: Collection[str]) -> None:
     """What can be refused of the declared scorers before any phase runs; `columns` are those that every row has.
 
-    Loads no model: `reward_model.check_labels` says of an imported one's config.json whether it can score. Raises
-    InvalidInput naming the field.
+    Loads no model: `check_imported` says of an imported one's small files whether it can score. Raises InvalidInput
+    naming the field.
     """
     for i, scorer in enumerate(scoring.scorers):
         if scorer.rules is not None:
             field = f"spec.scoring.scorers[{i}].rules"
             compile_rules(scorer.rules, field)
             check_rule_columns(scorer.rules, columns, field)
+
+
+def check_imported(scoring: ScoringConfig, prefix: str, model: Path) -> None:
+    """Whether a scorer's model can score, by its small files; `prefix` is that of its import, `scorers/<name>/`.
+
+    Raises InvalidInput naming the field.
+    """
+    for i, scorer in enumerate(scoring.scorers):
+        if prefix == f"scorers/{scorer.name}/":
+            field = f"spec.scoring.scorers[{i}]"
+            if scorer.reward_model is not None:
+                check_reward_model(model, f"{field}.rewardModel", scorer.reward_model)
+            if scorer.pair_rm is not None:
+                check_pair_rm(model, f"{field}.pairRM")
 
 
 def build_scorers(scoring: ScoringConfig, fetch_model: Callable[[str], Path]) -> list[WeightedScorer]:
@@ -72,15 +88,15 @@ def build_scorer(config: ScorerConfig, field: str, fetch_model: Callable[[str], 
     if config.rules is not None:
         return RuleScorer(config.name, config.rules, f"{field}.rules")
     if config.reward_model is not None:
-        from selm_runtime.score.reward_model import RewardModelScorer
-
         return RewardModelScorer(
             config.name,
             fetch_model(config.name),
-            f"{field}.rewardModel.uri",
-            trust_remote_code=config.reward_model.trust_remote_code,
+            f"{field}.rewardModel",
+            config.reward_model,
         )
-    raise InvalidInput("InvalidScorer", f"{field}: exactly one of `rewardModel` and `rules` is needed; neither is set")
+    if config.pair_rm is not None:
+        return PairRMRanker(config.name, fetch_model(config.name), f"{field}.pairRM")
+    raise InvalidInput("InvalidScorer", f"{field}: exactly one kind of scorer is needed; none is set")
 
 
 def score_prompts(

@@ -43,7 +43,22 @@ RICH: Json = {
         "scorers": [
             {"name": "ranker", "pairRM": {"uri": "hf://llm-blender/PairRM"}},
             {"name": "reward", "weight": 2, "rewardModel": {"uri": "s3://models/reward"}},
-            {"name": "judge", "judge": {"endpoint": "http://judge", "model": "m", "apiKeySecretRef": {"name": "key"}}},
+            {
+                "name": "judge",
+                "judge": {
+                    "endpoint": "http://judge",
+                    "model": "m",
+                    "apiKeySecretRef": {"name": "key"},
+                    "mode": "Grade",
+                    "template": "s3://prompts/judge.jinja",
+                    "verdictPattern": "(A|B|C)",
+                    "maxTokens": 100,
+                    "temperature": 0.5,
+                    "concurrency": 4,
+                    "requestsPerMinute": 60,
+                    "tokenBudget": 1000,
+                },
+            },
             {"name": "style", "rules": [{"type": "Length", "target": 12}]},
             {"name": "tests", "execution": {}},
         ],
@@ -140,6 +155,8 @@ def rich_for(path: str) -> Json:
     spec = copy.deepcopy(RICH)
     if path in GROUPS:
         spec["training"]["objective"] = {"type": GROUPS[path], path.rsplit(".", 1)[1]: {}}
+    if path.endswith("judge.policy"):
+        next(s for s in spec["scoring"]["scorers"] if s["name"] == "judge")["judge"] = {"policy": "Current"}
     if path.startswith("data.rewardAugmented"):
         spec["training"]["objective"] = {"type": "DPO"}
         spec["scoring"]["scorers"] = [
@@ -279,6 +296,19 @@ BROKEN: dict[str, tuple[str, Json]] = {
     "reward augmentation without a goal": (
         "spec.data.rewardAugmented",
         augmented(data={**RICH["data"], "transform": "RewardAugmented"}),
+    ),
+    "a judge without an endpoint": (
+        "spec.scoring.scorers[0].judge",
+        rich(scoring={**RICH["scoring"], "scorers": [{"name": "reward", "judge": {"model": "m"}}]}),
+    ),
+    "a judge of two kinds": (
+        "spec.scoring.scorers[0].judge",
+        rich(
+            scoring={
+                **RICH["scoring"],
+                "scorers": [{"name": "reward", "judge": {"policy": "Current", "endpoint": "http://j", "model": "m"}}],
+            }
+        ),
     ),
     "length control of a rule that has no worst": (
         "spec.scoring.pairing.lengthControl",

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from selm_operator.api import objective, phases, spec, tracking, training
+from selm_operator.api import objective, phases, scoring, spec, tracking, training
 from selm_operator.api.inspection import FieldNode, fields_of
 from selm_operator.api.load import load_yaml
 from selm_operator.api.status import PhaseName
@@ -21,11 +21,15 @@ PAIRS: list[tuple[type[contract.ContractModel], type[Any]]] = [
     (contract.HeldOutConfig, spec.HeldOutSpec),
     (contract.DataConfig, spec.DataSpec),
     (contract.GenerationConfig, phases.GenerationSpec),
-    (contract.RuleConfig, phases.Rule),
-    (contract.ScorerModelConfig, phases.RewardModelScorer),
-    (contract.ScorerConfig, phases.Scorer),
-    (contract.PairingConfig, phases.PairingSpec),
-    (contract.ScoringConfig, phases.ScoringSpec),
+    (contract.RuleConfig, scoring.Rule),
+    (contract.PairRMConfig, scoring.PairRMScorer),
+    (contract.ObjectiveWeightConfig, scoring.ObjectiveWeight),
+    (contract.ScorerModelConfig, scoring.RewardModelScorer),
+    (contract.JudgeConfig, scoring.JudgeScorer),
+    (contract.ExecutionConfig, scoring.ExecutionScorer),
+    (contract.ScorerConfig, scoring.Scorer),
+    (contract.PairingConfig, scoring.PairingSpec),
+    (contract.ScoringConfig, scoring.ScoringSpec),
     (contract.ObjectiveConfig, objective.ObjectiveSpec),
     (contract.XPOConfig, objective.XPOSpec),
     (contract.VPOConfig, objective.VPOSpec),

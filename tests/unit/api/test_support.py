@@ -36,10 +36,6 @@ UNBUILT: dict[str, tuple[Json, str]] = {
         {"training.reportTo": {"mlflow": {"trackingURI": "http://mlflow:5000", "experiment": "e"}}},
         "spec.training.reportTo",
     ),
-    "a pairwise ranker": (
-        {"scoring.scorers": [{"name": "a", "pairRM": {"uri": "hf://llm-blender/PairRM"}}]},
-        "spec.scoring.scorers[0].pairRM",
-    ),
     "a judge": (
         {"scoring.scorers": [{"name": "a", "judge": {"endpoint": "http://judge", "model": "m"}}]},
         "spec.scoring.scorers[0].judge",
@@ -83,6 +79,7 @@ BUILT: dict[str, Json] = {
     "the queue": {"scheduling.queueName": "team"},
     "only the best is kept": {"retention.artifacts": "KeepBest"},
     "the initial model as reference": {"training.reference": "Initial"},
+    "a pairwise ranker": {"scoring.scorers": [{"name": "a", "pairRM": {"uri": "hf://llm-blender/PairRM"}}]},
     "another pairing rule": {"scoring.pairing": {"rule": "MaxMinProbability", "lengthControl": 0.1}},
     "a length penalty": {"scoring.lengthPenalty": 0.001},
     "a format": {"data.format": "Nectar"},

@@ -27,14 +27,6 @@ REFUSED = {
         "NotYetSupported",
         "spec.training.lora.dropout: dropout is not built yet; 0 is",
     ),
-    "a scorer that is not built": (
-        make_run().with_spec(
-            scoring={"scorers": [{"name": "p", "pairRM": {"uri": "hf://llm-blender/PairRM"}}]},
-            evaluation={"selectBy": {"metric": "WinRate"}},
-        ),
-        "NotYetSupported",
-        "spec.scoring.scorers[0].pairRM",
-    ),
     "a schedule beyond the iterations, where the CRD's rule was not in force": (
         make_run().scheduled(7, alpha=0.5),
         "InvalidSpec",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from selm_operator.api.base import ApiModel
 from selm_operator.api.objective import ObjectiveSpec
-from selm_operator.api.phases import GenerationSpec, PairingSpec, Scorer, ScoringSpec
+from selm_operator.api.phases import GenerationSpec
+from selm_operator.api.scoring import PairingSpec, Scorer, ScoringSpec
 from selm_operator.api.spec import ArtifactsSpec, DataSpec, ModelSpec
 from selm_operator.api.training import CheckpointSpec, OptimizerSpec, TrainingSpec
 from selm_operator.phase_config import Attempt, phase_config

@@ -139,6 +139,16 @@ CONFIG_CHANGES: dict[str, tuple[dict[str, Any], set[Phase]]] = {
         {"scoring": {"scorers": [{"name": "rm", "rewardModel": {"uri": "s3://elsewhere/rm"}}]}},
         NONE,
     ),
+    "the weights of a reward model's outputs": (
+        {
+            "scoring": {
+                "scorers": [
+                    {"name": "rm", "rewardModel": {"uri": "hf://a/rm", "objectives": [{"label": "x", "weight": 1}]}}
+                ]
+            }
+        },
+        {S, E},
+    ),
     "a rule": (
         {"scoring": {"scorers": [{"name": "rm", "rules": [{"type": "Length", "target": 3}]}]}},
         {S, E},

@@ -264,6 +264,10 @@ def _policy_as_reward(world: World) -> dict[str, Any]:
     return {"scoring": {"scorers": [{"name": "rm", "rewardModel": {"uri": f"file://{world.root}/model"}}]}}
 
 
+def _reward_as_ranker(world: World) -> dict[str, Any]:
+    return {"scoring": {"scorers": [{"name": "rm", "pairRM": {"uri": f"file://{world.root}/reward"}}]}}
+
+
 def _rows(world: World, rows: list[dict[str, Any]], split: str = "train") -> dict[str, Any]:
     (world.root / "data" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return {}
@@ -337,10 +341,19 @@ REFUSED: dict[str, tuple[Callable[[World], dict[str, Any]], str, str]] = {
     ),
     "a reward model with two labels": (
         _two_labels,
-        "WrongModel",
-        r"spec\.scoring\.scorers\[0\]\.rewardModel\.uri: found 2 labels",
+        "NoRewardModel",
+        r"spec\.scoring\.scorers\[0\]\.rewardModel\.objectives: found none, and the model has 2 outputs \(a, b\)",
     ),
-    "a policy for a reward model": (_policy_as_reward, "WrongModel", r"allowed is …ForSequenceClassification"),
+    "a policy for a reward model": (
+        _policy_as_reward,
+        "NoRewardModel",
+        r"spec\.scoring\.scorers\[0\]\.rewardModel\.uri: found LlamaForCausalLM",
+    ),
+    "a reward model for a ranker": (
+        _reward_as_ranker,
+        "NoPairRM",
+        r"spec\.scoring\.scorers\[0\]\.pairRM\.uri: found LlamaForSequenceClassification",
+    ),
     "no data": (
         _data(uri="file:///nowhere/at/all"),
         "DataNotFound",

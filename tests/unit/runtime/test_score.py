@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,17 +13,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from selm_runtime.artifacts.manifest import Manifest
-from selm_runtime.contract import Phase, RuleConfig, ScorerConfig, ScoringConfig
+from selm_runtime.contract import Phase, RuleConfig, ScorerConfig, ScorerModelConfig, ScoringConfig
 from selm_runtime.errors import InvalidInput
 from selm_runtime.score import shard
 from selm_runtime.score.candidates import gather
 from selm_runtime.score.interface import Scorable
-from selm_runtime.score.reward_model import RewardModelScorer, check_labels, token_batches
+from selm_runtime.score.reward_model import RewardModelScorer, check_reward_model, token_batches
 from selm_runtime.score.scorers import build_scorers, check_scoring, score_held_out
 from selm_runtime.tables import RESPONSES
 from support.phase_world import PhaseWorld
 from support.tiny_model import make_tiny_model, make_tiny_reward_model, preference_rows
 
+FIELD = "spec.scoring.scorers[0].rewardModel"
+PLAIN = ScorerModelConfig(uri="file:///rm")
 ROWS = 10
 TEXTS = ("a b c d", "a b", "")
 """Of the samples 0, 1, 2 of every row: 4, 2 and 0 words."""
@@ -173,7 +179,7 @@ def test_a_reward_models_scores_are_those_of_transformers(reward_model: Path) ->
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     texts = ["yes", "a longer answer than that", "no", "x" * 60]
-    scorer = RewardModelScorer("rm", reward_model, "spec.scoring.scorers[0].rewardModel.uri")
+    scorer = RewardModelScorer("rm", reward_model, FIELD, PLAIN)
     found = scorer.score([conversation(text) for text in texts])
     tokenizer = AutoTokenizer.from_pretrained(reward_model)
     plain = AutoModelForSequenceClassification.from_pretrained(reward_model).eval()
@@ -185,16 +191,117 @@ def test_a_reward_models_scores_are_those_of_transformers(reward_model: Path) ->
     assert scorer.score([conversation(text) for text in texts[::-1]]) == pytest.approx(found[::-1], abs=1e-6)
 
 
-def test_a_model_that_is_no_scalar_reward_model_is_refused(model: Path, reward_model: Path, tmp_path: Path) -> None:
-    import json
+def with_config(model: Path, folder: Path, **changes: object) -> Path:
+    """The model's folder with another config.json."""
+    shutil.copytree(model, folder)
+    config = json.loads((model / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    return folder
 
-    field = r"spec\.scoring\.scorers\[0\]\.rewardModel\.uri"
-    with pytest.raises(InvalidInput, match=rf"{field}: found LlamaForCausalLM in config\.json"):
-        check_labels(model, "spec.scoring.scorers[0].rewardModel.uri")
-    config = json.loads((reward_model / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "id2label": {"0": "a", "1": "b"}}))
-    with pytest.raises(InvalidInput, match=rf"{field}: the model has 2 labels"):
-        check_labels(tmp_path, "spec.scoring.scorers[0].rewardModel.uri")
+
+def objectives(**weights: float) -> ScorerModelConfig:
+    listed = tuple({"label": label, "weight": weight} for label, weight in weights.items())
+    return ScorerModelConfig.model_validate({"uri": "file:///rm", "objectives": listed})
+
+
+def test_a_model_that_is_no_scalar_reward_model_is_refused(model: Path, reward_model: Path, tmp_path: Path) -> None:
+    here = re.escape(FIELD)
+    with pytest.raises(InvalidInput, match=rf"{here}\.uri: found LlamaForCausalLM in config\.json"):
+        check_reward_model(model, FIELD, PLAIN)
+    two = with_config(reward_model, tmp_path / "two", id2label={"0": "a", "1": "b"})
+    with pytest.raises(InvalidInput, match=rf"{here}\.objectives: found none, and the model has 2 outputs \(a, b\)"):
+        check_reward_model(two, FIELD, PLAIN)
+    check_reward_model(two, FIELD, objectives(b=1.0))
+    with pytest.raises(InvalidInput, match=rf"{here}\.objectives\[1\]\.label: found 'c'; the model has: a, b"):
+        check_reward_model(two, FIELD, objectives(a=1.0, c=1.0))
+    mute = with_config(reward_model, tmp_path / "mute")
+    (mute / "chat_template.jinja").unlink()
+    with pytest.raises(InvalidInput, match=rf"{here}\.uri: .* no chat template"):
+        check_reward_model(mute, FIELD, PLAIN)
+
+
+def test_several_outputs_are_added_by_declared_weights(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    several = make_tiny_reward_model(tmp_path / "several", labels=("help", "truth", "length"))
+    scorer = RewardModelScorer("rm", several, FIELD, objectives(help=0.5, length=-2.0))
+    texts = ["yes", "a longer answer than that", "no"]
+    found = scorer.score([conversation(text) for text in texts])
+    tokenizer = AutoTokenizer.from_pretrained(several)
+    plain = AutoModelForSequenceClassification.from_pretrained(several).eval()
+    for text, value in zip(texts, found, strict=True):
+        messages = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": text}]
+        ids = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=False)
+        with torch.inference_mode():
+            logits = plain(ids).logits[0]
+        assert value == pytest.approx(float(0.5 * logits[0] - 2.0 * logits[2]), abs=1e-5)
+
+
+OWN_CODE = """
+import torch
+from dataclasses import dataclass
+from transformers import LlamaForSequenceClassification
+from transformers.utils import ModelOutput
+
+@dataclass
+class Output(ModelOutput):
+    rewards: torch.Tensor = None
+    gating: torch.Tensor = None
+    score: torch.Tensor = None
+    logits: torch.Tensor = None
+
+class Gated(LlamaForSequenceClassification):
+    def forward(self, input_ids=None, attention_mask=None, **more):
+        rewards = super().forward(input_ids=input_ids, attention_mask=attention_mask).logits
+        gating = torch.softmax(rewards, dim=-1)
+        score = (gating * rewards).sum(dim=-1)
+        return Output(rewards=rewards, gating=gating, score=score, logits=score)
+"""
+
+
+def test_a_models_own_code_may_combine_its_outputs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    several = make_tiny_reward_model(tmp_path / "several", labels=("help", "truth", "length"))
+    gated = with_config(
+        several,
+        tmp_path / "gated",
+        architectures=["Gated"],
+        auto_map={"AutoModelForSequenceClassification": "gated.Gated"},
+    )
+    (gated / "gated.py").write_text(OWN_CODE)
+    with pytest.raises(InvalidInput, match="allowed by trustRemoteCode"):
+        check_reward_model(gated, FIELD, PLAIN)
+    trusted = PLAIN.model_copy(update={"trust_remote_code": True})
+    by_itself = RewardModelScorer("rm", gated, FIELD, trusted)
+    by_weights = RewardModelScorer(
+        "rm", gated, FIELD, objectives(truth=3.0).model_copy(update={"trust_remote_code": True})
+    )
+    plain = [
+        RewardModelScorer("rm", several, FIELD, objectives(**{label: 1.0})) for label in ("help", "truth", "length")
+    ]
+    said = [conversation("yes"), conversation("a longer one")]
+    outputs = [scorer.score(said) for scorer in plain]
+    assert by_weights.score(said) == pytest.approx([3.0 * value for value in outputs[1] if value is not None], abs=1e-5)
+    for i, score in enumerate(by_itself.score(said)):
+        its = [column[i] or 0.0 for column in outputs]
+        total = sum(math.exp(value) for value in its)
+        assert score == pytest.approx(sum(math.exp(value) / total * value for value in its), abs=1e-5)
+
+
+def test_a_model_that_reads_padding_as_text_is_refused_at_start(
+    reward_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = RewardModelScorer("rm", reward_model, FIELD, PLAIN)
+    honest = scorer._model
+
+    def careless(input_ids: object, attention_mask: object = None) -> object:
+        return honest(input_ids=input_ids, attention_mask=None if attention_mask is None else attention_mask * 0 + 1)
+
+    honest.config.pad_token_id = 999  # so that the head reads the last position, whatever stands there
+    monkeypatch.setattr(scorer, "_model", careless)
+    with pytest.raises(InvalidInput, match=r"rewardModel\.uri: a response scores .* in a batch and .* alone"):
+        scorer.score([conversation("yes"), conversation("a longer answer than that"), conversation("no")])
 
 
 def test_batches_are_bounded_in_tokens_and_hold_everything() -> None:
