@@ -7,7 +7,7 @@ answered. A scenario is a list of steps, done in order in a namespace of its own
                            earlier answer) with `change` (a merge patch over it)
     until: /path           GET until `holds` is true of {code, body}, at most `seconds`
     watch: /path           the events while the steps of `during` are done
-    kubectl: [arguments]   with stdin (an object), tries
+    kubectl: [arguments]   with stdin (an object), and tries: so often, a second apart, until it says what was recorded
     sleep: seconds
     note: expression       over the answers saved so far, by their names; `last` and `code` are the newest's
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import threading
 import time
 import uuid
@@ -249,8 +250,13 @@ class Run:
     def _kubectl(self, step: dict[str, Any]) -> None:
         arguments = [str(self._filled(one)) for one in step["kubectl"]]
         stdin = yaml.safe_dump(self._filled(step["stdin"])) if "stdin" in step else None
-        done = self._client.kubectl(self._ns, arguments, stdin, step.get("tries", 1))
-        out = "soft" if "soft" in self._recorded.get(step["step"], {}) else "out"
+        recorded = self._recorded.get(step["step"], {})
+
+        def as_recorded(done: subprocess.CompletedProcess[str]) -> bool:
+            return done.returncode == 0 and plain_text(done.stdout, self._ns) == recorded.get("out")
+
+        done = self._client.kubectl(self._ns, arguments, stdin, step.get("tries", 1), as_recorded)
+        out = "soft" if "soft" in recorded else "out"
         record = {
             "exit": done.returncode,
             out: plain_text(done.stdout, self._ns),

@@ -123,16 +123,21 @@ class Client:
                     yield json.loads(line)
 
     def kubectl(
-        self, namespace: str, arguments: list[str], stdin: str | None, tries: int
+        self,
+        namespace: str,
+        arguments: list[str],
+        stdin: str | None,
+        tries: int,
+        enough: Callable[[subprocess.CompletedProcess[str]], bool],
     ) -> subprocess.CompletedProcess[str]:
-        """Run kubectl in a namespace until it succeeds, at most so often, a second apart."""
+        """Run kubectl in a namespace until its answer is enough, at most so often, a second apart."""
         command = [str(KUBECTL), "--kubeconfig", str(self.kubeconfig), "-n", namespace, *arguments]
         while True:
             done = subprocess.run(
                 command, input=stdin, capture_output=True, text=True, timeout=KUBECTL_SECONDS, check=False
             )
             tries -= 1
-            if done.returncode == 0 or tries <= 0:
+            if tries <= 0 or enough(done):
                 return done
             time.sleep(1)
 

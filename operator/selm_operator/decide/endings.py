@@ -17,6 +17,8 @@ from selm_runtime.contract import ExitCode, Phase, TerminationMessage
 POLICY_RULE = re.compile(r"matching (?:FailJob|FailIndex|Count|Ignore) rule at index (\d+)")
 RULE_DISRUPTION, RULE_INVALID_INPUT = 0, 1
 """The order of the rules in every Job's podFailurePolicy; `manifests.job` writes them so."""
+PODS_FAILED = ("BackoffLimitExceeded", "FailedIndexes", "MaxFailedIndexesExceeded")
+"""The Job controller's reasons for a Job that failed because a pod did: such a pod stays, unless somebody deletes it."""
 LAST_WORDS_LIMIT = 1024
 
 
@@ -78,6 +80,11 @@ def ending_of(job: JobView, pods: tuple[PodView, ...]) -> Ending:
         return _by_pod(Kind.PEER_LOST, peer_lost, progress)
     if disrupted is not None:
         return Ending(Kind.DISRUPTED, f"pod {disrupted.name} was disrupted", progress=progress)
+    if failed is not None and failed.reason in PODS_FAILED and not any(pod.phase == "Failed" for pod in pods):
+        # Who deletes a pod of a training by hand ends all of it, and the pods that the Job controller ends leave no trace.
+        return Ending(
+            Kind.LOST, f"the pods that failed were deleted before they could say why ({told})", progress=progress
+        )
     return Ending(Kind.FAILED, told, progress=progress)
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PEERS_SECONDS = 600.0
 """How long a pod waits for the master's name, and the nodes for each other."""
+PEERS_END_SECONDS = 15.0
+"""How long a pod that lost a peer lets that peer's pod end first: what a process takes to end, which no setting scales."""
 POLL_SECONDS = 0.1
 LOCALHOST = "127.0.0.1"
 FAILURES: dict[int, type[PhaseFailure]] = {kind.exit_code: kind for kind in (InvalidInput, TemporaryFailure, PeerLost)}
@@ -44,7 +46,11 @@ def run(ctx: PhaseContext) -> None:
             job, found = prepare(ctx)
             await_name(ctx, job)
         _write_whole(job_file, job.model_dump_json())
-        outcomes = run_ranks(ctx, job, agent)
+        try:
+            outcomes = run_ranks(ctx, job, agent)
+        except PeerLost:
+            let_peer_end(ctx)
+            raise
     if ctx.index == 0:
         with _stage(ctx, "commit"):
             commit(ctx, job, outcomes[0], found)
@@ -120,6 +126,18 @@ def run_ranks(ctx: PhaseContext, job: TrainJob, agent: subprocess.Popen[bytes]) 
     outcomes = [outcome_of(job, rank) for rank in range(ctx.config.training.ranks_per_node)]
     raise_for(agent.returncode, outcomes)
     return [outcome for outcome in outcomes if outcome is not None]
+
+
+def let_peer_end(ctx: PhaseContext) -> None:
+    """Wait a little, so that the Job sees first the pod that knows why the training ends.
+
+    A rank's connections break before its pod has ended. Were this pod's 76 the first end of the Job, the Job controller
+    would end the other pod and remove it, and with it the exit code that counts. Once the Job has failed this pod is
+    asked to go, and the wait is over.
+    """
+    deadline = time.monotonic() + (PEERS_END_SECONDS if ctx.config.training.nodes > 1 else 0.0)
+    while not ctx.stop.requested and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
 
 
 def await_name(ctx: PhaseContext, job: TrainJob) -> None:

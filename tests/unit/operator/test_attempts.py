@@ -77,6 +77,37 @@ async def test_an_attempt_ends(end: End) -> None:
     assert world.job_name == name.replace("-a1", "-a2")
 
 
+@pytest.mark.parametrize(("phase", "left"), [("Training", ()), ("Training", (1,)), ("Generation", (1,))])
+async def test_failed_pods_that_somebody_deleted_count_nothing(phase: str, left: tuple[int, ...]) -> None:
+    """The Job tells that a pod failed, and none is there to say why: who deletes a running pod leaves just that."""
+    world = World(make_run().with_shards(2).with_nodes(2))
+    name = (await world.reach(phase))["metadata"]["name"]
+    world.cluster.end_job(name, {0: (143, None), 1: (0, None)})
+    for key in [key for key in world.cluster.objects if key[0] == "pods" and name in key[2]]:
+        if not any(f"{name}-{index}-" in key[2] for index in left):
+            del world.cluster.objects[key]
+    await world.reconciler(("default", "tiny"))
+    failure = world.current["failure"]
+    assert (failure["attempt"], failure["counted"]) == (1, False)
+    assert "deleted before they could say why" in failure["message"]
+    assert "countedFailures" not in world.current
+    await world.after(1)
+    assert world.job_name == name.replace("-a1", "-a2")
+
+
+async def test_a_job_past_its_deadline_counts_whatever_its_pods_say() -> None:
+    world = World(make_run())
+    name = (await world.reach("Evaluation"))["metadata"]["name"]
+    world.cluster.end_job(name, {0: (143, None)})
+    key = next(key for key in world.cluster.objects if key[0] == "jobs" and key[2] == name)
+    for condition in world.cluster.objects[key]["status"]["conditions"]:
+        condition |= {"reason": "DeadlineExceeded", "message": "Job was active longer than specified deadline"}
+    for pod in [key for key in world.cluster.objects if key[0] == "pods" and name in key[2]]:
+        del world.cluster.objects[pod]
+    await world.reconciler(("default", "tiny"))
+    assert world.current["failure"]["counted"] is True
+
+
 async def test_input_that_a_phase_refuses_is_never_tried_again() -> None:
     world = World(make_run())
     await world.settle()

@@ -15,7 +15,7 @@ from selm_runtime.phase import PhaseContext, StopFlag
 from selm_runtime.train.agent import RANK_FAILED, exit_code_of
 from selm_runtime.train.data import PairCounts, bring_pairs
 from selm_runtime.train.job import Outcome
-from selm_runtime.train.launch import await_name, raise_for, rendezvous_of
+from selm_runtime.train.launch import await_name, let_peer_end, raise_for, rendezvous_of
 from selm_runtime.train.pairs import Pair, PairTable, is_own, pair_id, reversed_id, row_of, write_pairs
 from support.train_world import TrainWorld
 
@@ -97,6 +97,30 @@ def test_a_pod_that_is_asked_to_go_while_it_waits_for_the_name_goes() -> None:
     stop.request()
     with pytest.raises(TemporaryFailure):
         await_name(context(stop), job("nowhere.invalid"))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "asked_after", "waits"),
+    [
+        pytest.param(2, None, 15.0, id="until the peer had its time"),
+        pytest.param(2, 3.0, 3.0, id="until the Job asks this pod to go"),
+        pytest.param(1, None, 0.0, id="not at all where all ranks are here"),
+    ],
+)
+def test_a_pod_that_lost_a_peer_lets_that_pod_end_first(
+    nodes: int, asked_after: float | None, waits: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, stop = [100.0], StopFlag()
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+        if asked_after is not None and clock[0] >= 100.0 + asked_after:
+            stop.request()
+
+    monkeypatch.setattr("selm_runtime.train.launch.time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    config = SimpleNamespace(training=SimpleNamespace(nodes=nodes))
+    let_peer_end(cast(PhaseContext, SimpleNamespace(stop=stop, config=config)))
+    assert clock[0] - 100.0 == pytest.approx(waits, abs=0.2)
 
 
 def load(world: TrainWorld, config: PhaseConfig, into: Path) -> tuple[list[Pair], PairCounts]:
