@@ -8,7 +8,7 @@ iterations, and for generation and scoring everything that only training reads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from selm_runtime.artifacts.commit import portion_name
@@ -167,7 +167,9 @@ def _evaluation(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
         "reference": config.training.reference,  # the explored log-ratio is taken against it
         "pairs": scoring.content_digest if scoring is not None else None,
         "earlier": [_outcome(manifests[Phase.EVALUATION, earlier]) for earlier in range(config.iteration)],
-        "sampling": _sampling(config),
+        "sampling": _sampling(
+            config, leaving_out={"samples_per_prompt", "policies", "reproducible"}
+        ),  # one response a row
         "scorers": _scorers(config, manifests),
         "lengthPenalty": config.scoring.length_penalty,
         "selectBy": _dump(config.evaluation.select_by),
@@ -212,8 +214,9 @@ def _outcome(manifest: Manifest) -> list[Any]:
     return [manifest.content_digest, manifest.metrics, manifest.facts]
 
 
-def _sampling(config: PhaseConfig) -> dict[str, Any]:
-    return config.generation.model_dump(mode="json", exclude={"shards", "engines_per_pod", "tensor_parallel_size"})
+def _sampling(config: PhaseConfig, *, leaving_out: Set[str] = frozenset()) -> dict[str, Any]:
+    spread = {"shards", "engines_per_pod", "tensor_parallel_size"}
+    return config.generation.model_dump(mode="json", exclude=spread | leaving_out)
 
 
 def _scorers(config: PhaseConfig, manifests: Manifests) -> list[dict[str, Any]]:

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from selm_runtime.contract import Phase
+from selm_runtime.data.tokens import load_tokenizer
 from selm_runtime.engine import Completion, Request
 from selm_runtime.errors import TemporaryFailure
 from selm_runtime.generate import shard
+from selm_runtime.generate.encode import encode_rows
 from selm_runtime.generate.loop import generate_chunks
 from selm_runtime.generate.requests import ChunkPlan, Prompt, plan_chunk
 from selm_runtime.phase import StopFlag
@@ -141,6 +143,17 @@ def test_prompts_that_were_cut_are_counted(world: PhaseWorld, engine: FakeEngine
         manifest = ctx.folder.committed()
     assert manifest is not None
     assert 0 < manifest.metrics["truncatedPrompts"] <= ROWS
+
+
+def test_a_prompt_is_a_whole_conversation(model: Path, world: PhaseWorld) -> None:
+    """System prompt and turns as the model's own chat template writes them, with one BOS."""
+    turns = [("system", "Be brief."), ("user", "Hi."), ("assistant", "Hello."), ("user", "Why?")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    tokenizer = load_tokenizer(model)
+    (prompt,) = encode_rows(tokenizer, [{"row": 5, "prompt": messages}], world.config(Phase.GENERATION, 1))
+    (text,) = tokenizer.batch_decode([list(prompt.ids)])
+    assert text == "<s><|system|>Be brief.<|user|>Hi.<|assistant|>Hello.</s><|user|>Why?<|assistant|>"
+    assert not prompt.cut
 
 
 def test_requests_have_seeds_of_their_own(world: PhaseWorld) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import Phase
-from selm_runtime.engine import Request
+from selm_runtime.engine import KEPT, Request
 from selm_runtime.errors import InvalidInput, TemporaryFailure
 from selm_runtime.generate import shard
 from selm_runtime.generate.processes import EngineLost, places
@@ -40,6 +40,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def _no_vllm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, models: list[Path]) -> None:
     monkeypatch.setenv("SELM_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(shard, "PROCESS_ENGINE", engine_in_a_process)
+    for variable in KEPT:  # restored after the test, whoever sets them in it
+        monkeypatch.setenv(variable, "elsewhere")
     base = weights_of(models[0])
     monkeypatch.setattr(shard, "start_engine", lambda *_: FakeEngine(salt=base))
 
@@ -79,6 +81,17 @@ def test_engines_share_the_chunks_and_make_the_same_phase(tmp_path: Path, models
     assert {event["engine"] for event in started} <= {0, 1}  # one may be done before the other is there
     last = shared.events("progress")[-1]
     assert (last["done"], last["total"]) == (ROWS, ROWS)
+
+
+def test_compiled_kernels_are_kept_in_the_nodes_cache_unless_told_otherwise(
+    tmp_path: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VLLM_CACHE_ROOT")
+    generate(new_world(tmp_path / "kept", models), generation=TWO)
+    folder = Path(os.environ["VLLM_CACHE_ROOT"])
+    assert folder.parent.parent == tmp_path / "cache"
+    assert folder.parent.name.startswith("kept-vllm")
+    assert os.environ["TRITON_CACHE_DIR"] == "elsewhere"
 
 
 def test_engines_that_are_fed_ahead_make_every_chunk(tmp_path: Path, models: list[Path]) -> None:
