@@ -29,7 +29,7 @@ class FakeEngine:
         self._slots = slots
         self._eos = eos
         self._on_step = on_step
-        self._salt = salt
+        self._model_salt = salt
         self.capacity = capacity
         self._running: dict[str, tuple[Request, int]] = {}
 
@@ -65,7 +65,7 @@ class FakeEngine:
 
     def answer(self, request: Request) -> Sequence[int]:
         """Two to nine tokens of the tiny tokenizer's bytes; most end with EOS, a few are cut."""
-        digest = hashlib.sha256(f"{self._salt}{list(request.prompt_ids)} {request.seed}".encode()).digest()
+        digest = hashlib.sha256(f"{self._model_salt}{list(request.prompt_ids)} {request.seed}".encode()).digest()
         ids = [10 + value % 200 for value in digest[1 : 2 + digest[0] % 8]]
         return ids if digest[0] % 5 == 0 else [*ids, self._eos]
 

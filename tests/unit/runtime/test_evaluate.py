@@ -47,8 +47,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SELM_CACHE_DIR", str(tmp_path / "cache"))
-    # The model plays no part in what the stand-in answers: salting it by its folder makes policies differ.
-    monkeypatch.setattr(held_out, "start_engine", lambda _ctx, model, _eos: _Salted(str(model)))
+    # The model plays no part in what the stand-in answers: salting it by its digest makes policies differ.
+    monkeypatch.setattr(held_out, "start_engine", lambda _ctx, model, _eos: _Salted(model.name))
 
 
 class _Salted(FakeEngine):
