@@ -9,6 +9,7 @@ from pathlib import Path
 from selm_runtime.artifacts.manifest import FileEntry
 from selm_runtime.artifacts.store import NotFound, Store
 from selm_runtime.contract import PairRMConfig, PhaseConfig, ScorerModelConfig
+from selm_runtime.data.overlap import copy_without, keys_of
 from selm_runtime.data.rows import common_columns, copy_rows, held_out_rows, portion_ranges
 from selm_runtime.engine import check_engine_args
 from selm_runtime.errors import STORE_UNAVAILABLE, InvalidInput, TemporaryFailure
@@ -41,7 +42,9 @@ def run(ctx: PhaseContext) -> None:
     check_data(ctx.config, facts)
     check_scoring(ctx.config.scoring, common_columns(files.values()))
     check_score_columns(ctx.config, common_columns(path for name, path in files.items() if name != HELD_OUT))
-    ctx.reporter.event("stage", name="data", seconds=round(time.monotonic() - started, 3), rows=rows)
+    ctx.reporter.event(
+        "stage", name="data", seconds=round(time.monotonic() - started, 3), rows=rows, overlap=facts.overlap
+    )
     policy, *judging = sources
     imports = [import_model(ctx, policy, lambda local: check_policy(ctx.config, local))]
     imports += [
@@ -53,12 +56,14 @@ def run(ctx: PhaseContext) -> None:
     manifest = ctx.folder.commit(
         files,
         rows=rows,
+        metrics={"rows": rows, "heldOutRows": facts.held_out, "evaluationOverlap": facts.overlap},
         facts={
             "model": dict(imports[0].facts),
             "data": {**data, "format": facts.format},
             "scorers": scorers,
             "portions": list(facts.portions),
             "heldOutRows": facts.held_out,
+            "evaluationOverlap": facts.overlap,
             "hasOfflinePairs": facts.has_pairs,
             "heldOutHasPairs": facts.held_out_has_pairs,
         },
@@ -149,24 +154,29 @@ def _read_data(ctx: PhaseContext, dataset: Dataset) -> tuple[SplitRows, SplitRow
 
 def _cut(ctx: PhaseContext, train: SplitRows, held_out: SplitRows | None) -> tuple[dict[str, Path], DataFacts, int]:
     """The files of rows by logical name, what is known of them, and how many rows are for training."""
-    rows = train.rows if held_out is not None else train.rows - held_out_rows(train.rows)
+    held_out_path = ctx.scratch / "held-out.parquet"
+    first_held_out = train.rows
+    if held_out is None:
+        first_held_out -= held_out_rows(train.rows)
+        copy_rows(train.path, range(first_held_out, train.rows), held_out_path)
+    else:
+        held_out.path.rename(held_out_path)
+    own = ctx.scratch / "training-rows.parquet"
+    overlap = copy_without(train.path, first_held_out, keys_of(held_out_path), own)
+    rows = first_held_out - overlap
     files: dict[str, Path] = {}
     ranges = portion_ranges(rows, ctx.config.data.portions)
     for number, portion in enumerate(ranges, start=1):
         path = ctx.scratch / f"portion-{number:04d}.parquet"
-        copy_rows(train.path, portion, path)
+        copy_rows(own, portion, path)
         files[f"rows/portion-{number:04d}.parquet"] = path
-    held_out_path = ctx.scratch / "held-out.parquet"
-    if held_out is None:
-        copy_rows(train.path, range(rows, train.rows), held_out_path)
-    else:
-        held_out.path.rename(held_out_path)
     files[HELD_OUT] = held_out_path
     facts = DataFacts(
         portions=[len(portion) for portion in ranges],
-        held_out=train.rows - rows if held_out is None else held_out.rows,
+        held_out=train.rows - first_held_out if held_out is None else held_out.rows,
         has_pairs=train.has_pairs,
         held_out_has_pairs=train.has_pairs if held_out is None else held_out.has_pairs,
         format=train.format,
+        overlap=overlap,
     )
     return files, facts, rows

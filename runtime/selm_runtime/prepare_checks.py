@@ -20,6 +20,8 @@ class DataFacts:
     has_pairs: bool
     held_out_has_pairs: bool
     format: str
+    overlap: int = 0
+    """Rows left out of training, for their prompts are evaluated on."""
 
 
 def check_data(config: PhaseConfig, facts: DataFacts) -> None:
@@ -122,11 +124,12 @@ def _check_pairs(config: PhaseConfig, facts: DataFacts) -> None:
 
 def _check_sizes(config: PhaseConfig, facts: DataFacts) -> None:
     smallest = min(facts.portions, default=0)
+    left_out = f" ({facts.overlap} more have prompts of the held-out rows and are left out)" if facts.overlap else ""
     if smallest == 0:
         raise InvalidInput(
             "TooFewRows",
             f"spec.data.portions: found {config.data.portions}, but the split has {sum(facts.portions)} rows for "
-            "training; allowed is at most one portion a row",
+            f"training{left_out}; allowed is at most one portion a row",
         )
     online = len(set(config.offline_iterations)) < config.iterations
     for field, shards in (
@@ -142,5 +145,5 @@ def _check_sizes(config: PhaseConfig, facts: DataFacts) -> None:
         raise InvalidInput(
             "TooFewPairs",
             f"spec.training.batchSize: found {config.training.batch_size}, allowed is at most {smallest}, the rows of the "
-            "smallest portion: an iteration needs one whole batch of pairs",
+            f"smallest portion{left_out}: an iteration needs one whole batch of pairs",
         )

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from selm_runtime.artifacts.manifest import digest_of, sha256_of_file
 from selm_runtime.contract import DataConfig
-from selm_runtime.data.files import SUFFIXES, read_records, split_files
+from selm_runtime.data.files import SUFFIXES, read_records, saved_files, split_files
 from selm_runtime.data.formats import FieldError, detect_format, read_record
 from selm_runtime.data.rows import PromptRow, write_rows
 from selm_runtime.errors import InvalidInput
@@ -23,6 +23,9 @@ class Dataset(Protocol):
 
     def records(self, split: str, field: str) -> Iterator[dict[str, Any]]:
         """A split's records; InvalidInput naming `field` where there is no such split."""
+
+    def place(self) -> str:
+        """Where the record that was given last stands, for errors: its file and number in it; empty where unknown."""
 
     def facts(self) -> dict[str, str]:
         """The URI and what it was pinned to; complete once the splits were read."""
@@ -39,7 +42,7 @@ class SplitRows:
 
 
 class FileDataset:
-    """Parquet, JSONL or JSON in a folder (by split) or as one file, at s3:// or file://."""
+    """Parquet, JSONL or JSON in a folder (by split) or as one file, or a saved dataset, at s3:// or file://."""
 
     def __init__(self, source: StoreSource, name: str | None, declared: DataConfig, scratch: Path) -> None:
         self._source = source
@@ -47,6 +50,7 @@ class FileDataset:
         self._declared = declared
         self._scratch = scratch
         self._digests: dict[str, str] = {}
+        self._at = ""
 
     @classmethod
     def resolve(cls, ctx: PhaseContext) -> FileDataset:
@@ -69,8 +73,13 @@ class FileDataset:
             path = self._scratch / f"data-{index}-{Path(name).name}"
             self._source.fetch(name, path)
             self._digests[name] = sha256_of_file(path)
-            yield from read_records(path, name)
+            for number, record in enumerate(read_records(path, name)):
+                self._at = f"{name}, its row {number}"
+                yield record
             path.unlink()
+
+    def place(self) -> str:
+        return self._at
 
     def facts(self) -> dict[str, str]:
         pinned = digest_of(sorted(self._digests.items()))
@@ -85,13 +94,16 @@ class FileDataset:
                     f"folder with {split}.parquet or {split}.jsonl beside the other split",
                 )
             return [self._name]
+        if (names := saved_files(self._source.sizes())) and split == self._declared.split:
+            return names  # `Dataset.save_to_disk`: one split, whatever it was called
         names = split_files(self._source.sizes(), split)
         if not names:
             found = ", ".join(sorted(self._source.sizes())[:8])
             raise InvalidInput(
                 "SplitNotFound",
                 f"{field}: found {split!r}, but {self._declared.uri} holds {found}; allowed is a split with "
-                f"{split}.parquet, {split}.jsonl, {split}.json or several {split}-*.parquet (also under data/)",
+                f"{split}.parquet, {split}.jsonl, {split}.json or several {split}-*.parquet (also under data/), or as "
+                f"save_to_disk writes it, in {split}/",
             )
         return names
 
@@ -128,6 +140,9 @@ class HubDataset:
                     "InvalidData", f"spec.data.uri: {self._declared.uri} cannot be read: {error}"
                 ) from error
 
+    def place(self) -> str:
+        return ""  # the library streams records without their files
+
     def facts(self) -> dict[str, str]:
         return {"uri": self._declared.uri, "revision": self._declared.revision, "pinned": self._source.commit}
 
@@ -156,7 +171,8 @@ def read_split(
                     return
                 if not formats:
                     formats.append(_format(data, record, where))
-                row = read_record(record, number, formats[0], data.columns, where)
+                place = dataset.place()
+                row = read_record(record, number, formats[0], data.columns, f"{where} in {place}" if place else where)
                 state["pairs"] = state["pairs"] and row.chosen is not None and row.rejected is not None
                 if number % 1000 == 999:
                     ctx.stop.check()

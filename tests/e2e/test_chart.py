@@ -131,7 +131,7 @@ def tiny(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> dict
     make_tiny_model(folder / "model", seed=1)
     (folder / "data").mkdir()
     make_prefs(folder / "data" / "train.jsonl", rows=48, seed=3)
-    make_prefs(folder / "data" / "test.jsonl", rows=8, seed=4)
+    make_prefs(folder / "data" / "test.jsonl", rows=8, seed=5)
     uris = {name: lab.upload(folder / name, f"inputs/{name}") for name in ("model", "data")}
     return {**uris, "artifacts": f"s3://{lab.bucket}/artifacts"}
 

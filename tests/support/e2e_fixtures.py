@@ -60,7 +60,7 @@ def inputs(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]
     make_tiny_reward_model(folder / "reward", seed=2)
     (folder / "data").mkdir()
     make_prefs(folder / "data" / "train.jsonl", rows=48, seed=3)
-    make_prefs(folder / "data" / "test.jsonl", rows=8, seed=4)
+    make_prefs(folder / "data" / "test.jsonl", rows=8, seed=5)
     prefix = f"inputs/{lab.namespace}"
     uris = {name: lab.upload(folder / name, f"{prefix}/{name}") for name in ("model", "reward", "data")}
     return {**uris, "artifacts": f"s3://{lab.bucket}/artifacts"}

@@ -1,7 +1,8 @@
-"""Records out of local Parquet, JSONL and JSON files, one at a time, and which files make up a split."""
+"""Records out of local Parquet, JSONL, JSON and Arrow files, one at a time, and which files make up a split."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -13,16 +14,22 @@ import pyarrow.parquet as pq
 
 from selm_runtime.errors import InvalidInput
 
-SUFFIXES = (".parquet", ".jsonl", ".json")
+SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json")
+"""Of files that are data by themselves. Arrow files are read where `Dataset.save_to_disk` wrote them."""
 _BATCH_RECORDS = 256
+_SAVED_MARK = "state.json"
+"""What `save_to_disk` of the datasets library writes beside a split's Arrow files."""
 
 
 def split_files(names: Iterable[str], split: str) -> list[str]:
     """The files of a split among the names in a folder, in the split's order; empty where there is none.
 
-    `<split>.parquet`, `<split>.jsonl`, `<split>.json`, or several `<split>-*` of one kind, also under `data/`.
+    `<split>.parquet`, `<split>.jsonl`, `<split>.json`, or several `<split>-*` of one kind, also under `data/`; or the
+    folder of a split as `DatasetDict.save_to_disk` writes it.
     """
     there = sorted(names)
+    if saved := saved_files(there, f"{split}/"):
+        return saved
     for suffix in SUFFIXES:
         for folder in ("", "data/"):
             whole = f"{folder}{split}{suffix}"
@@ -36,16 +43,26 @@ def split_files(names: Iterable[str], split: str) -> list[str]:
     return []
 
 
+def saved_files(names: Iterable[str], folder: str = "") -> list[str]:
+    """The Arrow files of a dataset that `Dataset.save_to_disk` wrote into `folder`, in order; empty where it did not."""
+    there = set(names)
+    if f"{folder}{_SAVED_MARK}" not in there:
+        return []
+    return sorted(name for name in there if re.fullmatch(rf"{re.escape(folder)}[^/]*\.arrow", name))
+
+
 def read_records(path: Path, shown: str) -> Iterator[dict[str, Any]]:
     """Every record of a file, in order; `shown` is what errors call the file.
 
-    Parquet and JSONL in bounded memory; a JSON array has its text in memory. Raises InvalidInput naming the line or
+    Parquet, Arrow and JSONL in bounded memory; a JSON array has its text in memory. Raises InvalidInput naming the line or
     record that cannot be read.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         yield from _parquet(path, shown)
-    elif suffix == ".jsonl" or not _is_array(path):
+    elif suffix == ".arrow":
+        yield from _arrow(path, shown)
+    elif suffix in (".jsonl", ".gz") or not _is_array(path):
         yield from _lines(path, shown)
     else:
         yield from _array(path, shown)
@@ -60,16 +77,32 @@ def _parquet(path: Path, shown: str) -> Iterator[dict[str, Any]]:
         raise InvalidInput("InvalidData", f"spec.data.uri: {shown} cannot be read as Parquet: {error}") from error
 
 
+def _arrow(path: Path, shown: str) -> Iterator[dict[str, Any]]:
+    """An Arrow stream, as `save_to_disk` writes it: record batch by record batch."""
+    try:
+        with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as stream:
+            for batch in stream:
+                for start in range(0, len(batch), _BATCH_RECORDS):
+                    yield from batch.slice(start, _BATCH_RECORDS).to_pylist()
+    except pa.ArrowException as error:
+        raise InvalidInput("InvalidData", f"spec.data.uri: {shown} cannot be read as Arrow: {error}") from error
+
+
 def _lines(path: Path, shown: str) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            if line.strip():
-                try:
-                    yield _record(json.loads(line), f"{shown}, line {number}")
-                except ValueError as error:
-                    raise InvalidInput(
-                        "InvalidData", f"spec.data.uri: {shown}, line {number} is no JSON: {error}"
-                    ) from error
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield _record(_parsed(line, f"{shown}, line {number}"), f"{shown}, line {number}")
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise InvalidInput("InvalidData", f"spec.data.uri: {shown} cannot be read as gzip: {error}") from error
+
+
+def _parsed(line: bytes, where: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise InvalidInput("InvalidData", f"spec.data.uri: {where} is no JSON: {error}") from error
 
 
 def _array(path: Path, shown: str) -> Iterator[dict[str, Any]]:

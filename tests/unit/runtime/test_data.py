@@ -9,10 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from selm_runtime.contract import ColumnsConfig
 from selm_runtime.data.files import read_records, split_files
 from selm_runtime.data.formats import FieldError, detect_format, read_record
+from selm_runtime.data.overlap import prompt_key
 from selm_runtime.data.rows import PromptRow, copy_rows, held_out_rows, portion_ranges, write_rows
 from selm_runtime.errors import InvalidInput
 from selm_runtime.tables import PROMPTS
@@ -222,6 +225,12 @@ SPLITS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "under data/": (["README.md", "data/train-0.parquet", "data/test-0.parquet"], ["data/train-0.parquet"]),
     "Parquet before JSONL": (["train.jsonl", "data/train-0.parquet"], ["data/train-0.parquet"]),
+    "a saved dataset's folder before all": (
+        ["dataset_dict.json", "train.jsonl", "train/data-1.arrow", "train/data-0.arrow", "train/state.json"],
+        ["train/data-0.arrow", "train/data-1.arrow"],
+    ),
+    "Arrow files that nobody saved": (["train/data-0.arrow"], []),
+    "packed lines": (["train.jsonl.gz"], ["train.jsonl.gz"]),
     "nothing of another split": (["test.parquet", "training.parquet", "deep/train.parquet"], []),
 }
 
@@ -262,12 +271,29 @@ def test_records_of_parquet(tmp_path: Path) -> None:
         ("x.json", '[{"a": 1}, {"b"', "x.json, record 1 is no JSON"),
         ("x.json", "[3]", "x.json, record 0: found 3, allowed is an object"),
         ("x.parquet", "PAR1 not", "x.parquet cannot be read as Parquet"),
+        ("x.arrow", "no Arrow", "x.arrow cannot be read as Arrow"),
+        ("x.jsonl.gz", "no gzip", "x.jsonl.gz cannot be read as gzip"),
     ],
 )
 def test_files_that_cannot_be_read_say_where(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(InvalidInput, match=message):
         list(read_records(tmp_path / name, name))
+
+
+# Overlap
+
+
+@given(st.lists(st.sampled_from(["user", "assistant", "tool"]), min_size=1, max_size=4), st.data())
+def test_a_prompts_key_is_its_words(roles: list[str], data: st.DataObject) -> None:
+    words = data.draw(st.lists(st.lists(st.sampled_from("abß"), min_size=1), min_size=len(roles), max_size=len(roles)))
+    one = [{"role": role, "content": " ".join(text)} for role, text in zip(roles, words, strict=True)]
+    other = [
+        {"role": role, "content": f" {'  '.join(text).upper()}\n"} for role, text in zip(roles, words, strict=True)
+    ]
+    assert prompt_key(one) == prompt_key([SYSTEM, *other])
+    assert prompt_key(one) != prompt_key([*one, _user("more")])
+    assert prompt_key(one) != prompt_key([{**one[0], "content": f"{one[0]['content']} x"}, *one[1:]])
 
 
 # Rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import shutil
@@ -80,6 +81,10 @@ def world(tmp_path: Path, models: Path) -> World:
     return World(tmp_path, models)
 
 
+def make_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 def _reward(world: World) -> dict[str, Any]:
     return {"scorers": [{"name": "rm", "rewardModel": {"uri": f"file://{world.root}/reward"}}]}
 
@@ -138,6 +143,72 @@ def test_one_file_parquet_and_prompts_alone(world: World) -> None:
     assert manifest.facts["data"]["format"] == "Prompts"
     assert not manifest.facts["hasOfflinePairs"]
     assert world.table(manifest, "rows/portion-0001.parquet")["chosen"].null_count == 9
+
+
+def _saved(rows: list[dict[str, Any]]) -> Any:
+    import datasets
+
+    return datasets.Dataset.from_list(rows)
+
+
+def test_a_dataset_saved_to_disk_by_splits_and_alone(world: World) -> None:
+    import datasets
+
+    train, test = preference_rows(40), preference_rows(6, seed=7)
+    saved = datasets.DatasetDict(train_prefs=_saved(train), test_prefs=_saved(test))
+    saved.save_to_disk(world.root / "saved", num_shards={"train_prefs": 3, "test_prefs": 1})
+    change = {"split": "train_prefs", "heldOut": {"split": "test_prefs"}}
+    config = world.config(data={"uri": f"file://{world.root}/saved", **change})
+    manifest = world.prepare(config)
+    parts = [world.table(manifest, f"rows/portion-000{n}.parquet", config).to_pylist() for n in (1, 2)]
+    assert [row["prompt"][0]["content"] for part in parts for row in part] == [row["prompt"] for row in train]
+    assert manifest.facts["heldOutRows"] == 6
+
+    _saved(train).save_to_disk(world.root / "alone")
+    alone = world.prepare(world.config(data={"uri": f"file://{world.root}/alone"}, run={"uid": "0002"}), writer="w2")
+    assert alone.facts["portions"] == [18, 18]
+
+
+def test_an_error_names_file_row_and_column(world: World) -> None:
+    rows = preference_rows(20)
+    broken = [*rows[:3], {key: value for key, value in rows[3].items() if key != "rejected"}]
+    for number, part in enumerate((rows, broken)):
+        text = "".join(json.dumps(row) + "\n" for row in part)
+        (world.root / "parts").mkdir(exist_ok=True)
+        (world.root / "parts" / f"train-{number}.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    with pytest.raises(InvalidInput, match=r"row 23 of split 'train' in train-1\.jsonl\.gz, its row 3 .*'rejected'"):
+        world.prepare(world.config(data={"uri": f"file://{world.root}/parts"}))
+
+
+def test_prompts_that_are_evaluated_on_are_not_trained_on(world: World) -> None:
+    rows = preference_rows(50)
+    test = preference_rows(6, seed=7)
+    for mine, of_test in ((3, 0), (40, 4)):
+        words = str(test[of_test]["prompt"]).upper().replace(" ", "  \n")
+        rows[mine] = {"prompt": words, "chosen": "yes", "rejected": "no"}
+    make_rows(world.root / "data" / "train.jsonl", rows)
+    make_rows(world.root / "data" / "test.jsonl", test)
+    manifest = world.prepare(world.config(data={"heldOut": {"split": "test"}}))
+    tables = [world.table(manifest, f"rows/portion-000{n}.parquet") for n in (1, 2)]
+    kept = [row for table in tables for row in table["row"].to_pylist()]
+    assert kept == [row for row in range(50) if row not in (3, 40)]
+    assert manifest.facts["evaluationOverlap"] == manifest.metrics["evaluationOverlap"] == 2
+    assert (manifest.facts["portions"], manifest.rows, manifest.metrics["rows"]) == ([24, 24], 48, 48)
+
+
+def test_the_last_rows_are_held_out_before_their_prompts_are_looked_for(world: World) -> None:
+    rows = preference_rows(50)
+    rows[0] = {**rows[49]}
+    make_rows(world.root / "data" / "train.jsonl", rows)
+    manifest = world.prepare()
+    assert (manifest.facts["heldOutRows"], manifest.facts["evaluationOverlap"], manifest.rows) == (5, 1, 44)
+    assert world.table(manifest, "rows/held-out.parquet")["row"].to_pylist() == list(range(45, 50))
+
+
+def test_data_that_is_all_evaluated_on_is_refused(world: World) -> None:
+    make_rows(world.root / "data" / "test.jsonl", preference_rows(50))
+    with pytest.raises(InvalidInput, match=r"0 rows for training \(50 more have prompts of the held-out rows"):
+        world.prepare(world.config(data={"heldOut": {"split": "test"}}))
 
 
 def test_two_runs_of_the_same_have_the_same_content(world: World) -> None:
@@ -379,7 +450,7 @@ REFUSED: dict[str, tuple[Callable[[World], dict[str, Any]], str, str]] = {
     "a row without a needed field": (
         _one_bad_row,
         "InvalidData",
-        r"spec\.data: row 31 of split 'train' \(format UltraFeedback\): field 'rejected': found no such column, allowed is "
+        r"spec\.data: row 31 of split 'train' in train\.jsonl, its row 31 \(format UltraFeedback\): field 'rejected': found no such column, allowed is "
         r"a text or a list of messages; the row has columns prompt, chosen, topic",
     ),
     "columns that no format has": (

@@ -25,18 +25,22 @@ pytestmark = pytest.mark.long
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     model = make_tiny_model(tmp_path_factory.mktemp("hub") / "model")
-    table = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(preference_rows(40)), table)
-    rows = table.getvalue()
+    tables = {"train_prefs": preference_rows(40), "test_prefs": preference_rows(20, seed=7)}
     repositories = {
         "models/own/tiny": {path.name: path.read_bytes() for path in model.iterdir()}
         | {"pytorch_model.bin": b"pickle"},
         "models/own/gated": {},
-        "datasets/own/prefs": {f"data/{name}-00000-of-00001.parquet": rows for name in ("train_prefs", "test_prefs")},
+        "datasets/own/prefs": {f"data/{name}-00000-of-00001.parquet": _parquet(rows) for name, rows in tables.items()},
     }
     with fake_hub(repositories) as running:
         running.gated.add("own/gated")
         yield running
+
+
+def _parquet(rows: list[dict[str, object]]) -> bytes:
+    table = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), table)
+    return table.getvalue()
 
 
 class Pod:
