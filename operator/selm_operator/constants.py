@@ -117,6 +117,7 @@ class Reason:
     NOT_SUSPENDED = "NotSuspended"
 
     SUCCEEDED = "Succeeded"
+    STOPPED_EARLY = "StoppedEarly"  # by evaluation.stopWhen
     INVALID_INPUT = "InvalidInput"
     ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
     TEMPORARY_DEADLINE_EXCEEDED = "TemporaryDeadlineExceeded"

@@ -76,6 +76,11 @@ def is_committed(status: SELMRunStatus, position: Position) -> bool:
     return entry is not None and entry.state == "Succeeded"
 
 
+def is_stopped(status: SELMRunStatus, spec: SELMRunSpec) -> bool:
+    """Whether the run was ended early, and `iterations` was not raised since."""
+    return status.stopped_early is not None and spec.iterations <= status.stopped_early.iterations
+
+
 def committed_phases(status: SELMRunStatus) -> tuple[CommittedPhase, ...]:
     """What later phases are told of earlier ones, in the run's order."""
     return tuple(
@@ -147,7 +152,7 @@ def next_position(status: SELMRunStatus, spec: SELMRunSpec) -> Position | None:
     for entry in (opened.phases or ()) if opened else ():
         if entry.state not in ("Succeeded", "Skipped"):
             return (iteration, Phase(entry.phase))
-    if iteration >= spec.iterations:
+    if iteration >= spec.iterations or is_stopped(status, spec):
         return None
     return (iteration + 1, Phase.TRAINING if trains_offline(spec, iteration + 1) else Phase.GENERATION)
 

@@ -33,6 +33,8 @@ FATES = (
     "disrupted",
     "sealed",
 )
+FAR = 9.0
+"""The divergence of every iteration: a run with a bound ends after each one that it is let do."""
 SLOTS = st.integers(0, 1)
 POINTS = (
     ("before", "create", "jobs"),
@@ -61,12 +63,14 @@ class OperatorMachine(OperatorInvariants):
     def pass_began(self) -> int:
         return self.passes[self.stepping][1] if self.stepping in self.passes else self.cluster.version
 
-    @initialize(iterations=st.integers(1, 2), offline=st.booleans(), attempts=st.integers(1, 2))
-    def begin(self, iterations: int, offline: bool, attempts: int) -> None:
+    @initialize(iterations=st.integers(1, 2), offline=st.booleans(), attempts=st.integers(1, 2), stops=st.booleans())
+    def begin(self, iterations: int, offline: bool, attempts: int, stops: bool) -> None:
         run = make_run().with_iterations(iterations).with_shards(2, 1).with_nodes(2, gpus=1)
         run.with_retry(maxAttempts=attempts)
         if offline:
             run.offline(1)
+        if stops:
+            run.with_spec(evaluation={"stopWhen": {"maxKL": FAR / 2}})
         self.cluster.store(RUNS, NAMESPACE, run.obj())
 
     # ---- operators -----------------------------------------------------------------------------------------------
@@ -197,7 +201,10 @@ class OperatorMachine(OperatorInvariants):
             case "committed":
                 self.reported.add(manifest)
                 # Not every pod knows: the last one to end composed the manifest.
-                messages = {i: (0, {"manifest": manifest} if i == pods - 1 else {}) for i in range(pods)}
+                last: Json = {"manifest": manifest}
+                if labels["selm.dev/phase"] == "Evaluation":
+                    last |= {"bestIteration": 0, "metrics": {"kl": FAR}}
+                messages = {i: (0, last if i == pods - 1 else {}) for i in range(pods)}
                 self.cluster.end_job(name, messages)
             case "silent":
                 self.cluster.end_job(name, dict.fromkeys(range(pods), (0, '{"manifest": "sha256:')))
@@ -307,6 +314,8 @@ class OperatorMachine(OperatorInvariants):
         assert self.is_true("Succeeded"), f"the run does not finish: {json.dumps(self.status, indent=1)}"
         states = {p["state"] for i in self.status["iterations"] for p in i["phases"]}
         assert states <= {"Succeeded", "Skipped"}
+        if "stoppedEarly" not in self.status:
+            assert self.status["iterations"][-1]["iteration"] == self.cluster.run("tiny")["spec"]["iterations"]
         assert not self.active(), "a finished run has an active Job"
 
     def rest(self) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from selm_operator.api.base import (
+    MAX_ITERATIONS,
     Bool,
     Change,
     Default,
@@ -104,10 +105,34 @@ class SelectBySpec(SpecModel):
     )
 
 
+class StopWhenSpec(SpecModel):
+    """When a run ends before its last iteration. Asked once an iteration, when its evaluation is committed."""
+
+    iterations_without_gain: Annotated[
+        Annotated[Int, Field(ge=1, le=MAX_ITERATIONS)] | None,
+        Field(description="iterations in a row that selectBy finds no better than the best before them."),
+        Default("never"),
+        Change.ALWAYS,
+    ] = None
+    max_kl: Annotated[
+        Annotated[Number, Field(gt=0, le=1_000_000)] | None,
+        Field(
+            alias="maxKL",
+            description="the metric kl, the divergence from the base in nats a response, that is not to be exceeded.",
+        ),
+        Default("no bound"),
+        Change.ALWAYS,
+    ] = None
+
+
 class EvaluationSpec(SpecModel):
     """What is measured after each iteration, and of the base."""
 
     select_by: Annotated[SelectBySpec, Field(description="the metric that picks the best iteration.")] = SelectBySpec()
+    stop_when: Annotated[
+        StopWhenSpec,
+        Field(description="when the run ends early; raising iterations takes it further."),
+    ] = StopWhenSpec()
     resources: Annotated[
         Resources | None,
         Field(description="the compute resources of the pod, as in a container."),

@@ -175,6 +175,16 @@ class IterationStatus(StatusModel):
     ] = None
 
 
+class StoppedEarly(StatusModel):
+    """Where and why evaluation.stopWhen ended the run."""
+
+    iteration: Annotated[IterationNumber, Field(description="the last iteration that was done.")]
+    iterations: Annotated[
+        IterationNumber, Field(description="spec.iterations at that time; the run goes on where it is raised above.")
+    ]
+    message: Annotated[Text, Field(max_length=1024, description="why, for a person.")]
+
+
 class SELMRunStatus(StatusModel):
     """What has been done; written by the operator only."""
 
@@ -203,6 +213,9 @@ class SELMRunStatus(StatusModel):
         tuple[FieldDigest, ...] | None,
         Field(max_length=32, description="digests of what may never change in the spec, as accepted."),
         Atomic(),
+    ] = None
+    stopped_early: Annotated[
+        StoppedEarly | None, Field(description="the last early end by evaluation.stopWhen, where there was one.")
     ] = None
     best_iteration: Annotated[
         IterationNumber | None, Field(description="the iteration that evaluation.selectBy picks.")

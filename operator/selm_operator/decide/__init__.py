@@ -101,7 +101,7 @@ def _transitions(case: Case, verdict: Verdict) -> tuple[Announcement, ...]:
 
     events: list[Announcement] = []
     if verdict.succeeded == "True" and not was("Succeeded", "True"):
-        events.append(Announcement("Normal", Reason.SUCCEEDED, verdict.message))
+        events.append(Announcement("Normal", verdict.reason, verdict.message))
     if verdict.stalled and not (was("Stalled", "True") and told["Stalled"].reason == verdict.reason):
         events.append(Announcement("Warning", verdict.reason, verdict.message))
     if verdict.suspended and not was("Suspended", "True"):

@@ -14,7 +14,7 @@ from selm_operator.constants import Reason
 from selm_operator.decide.case import Case
 from selm_operator.decide.images import image_for
 from selm_operator.decide.verdict import Verdict
-from selm_operator.ledger import is_committed
+from selm_operator.ledger import is_committed, is_stopped
 from selm_runtime.contract import Phase
 
 SHOWN_ERRORS = 8
@@ -64,8 +64,8 @@ def refused(case: Case) -> Verdict | None:
 
 
 def is_finished(case: Case) -> bool:
-    """Whether the last iteration that the spec asks for is evaluated."""
-    return is_committed(case.status, (case.spec.iterations, Phase.EVALUATION))
+    """Whether the last iteration that the spec asks for is evaluated, or the run was ended early."""
+    return is_committed(case.status, (case.spec.iterations, Phase.EVALUATION)) or is_stopped(case.status, case.spec)
 
 
 def with_accepted(case: Case) -> Case:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from selm_operator.api.status import MAX_FAILURE_MESSAGE, MAX_METRICS, Current, Failure, Metric, SELMRunStatus
 from selm_operator.constants import Reason
 from selm_operator.decide.case import Case
+from selm_operator.decide.early_end import with_early_end
 from selm_operator.decide.endings import Ending, Kind, ending_of
 from selm_operator.decide.images import pin
 from selm_operator.decide.verdict import Verdict
@@ -82,6 +83,7 @@ def _commit(case: Case, position: Position, job: JobView, said: TerminationMessa
         changes["model_uri"] = said.model_uri
     if changes:
         status = status.model_copy(update=changes)
+    status = with_early_end(replace(case, status=status), position)
     note = f"{title(position)} is committed"
     entry = phase_status(status, position)
     begun = entry.start_time if entry and entry.start_time else job.created

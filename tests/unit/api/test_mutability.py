@@ -72,7 +72,11 @@ RICH: Json = {
         "guard": {"maxLogRatio": 50},
         "reportTo": {"wandb": {"project": "p", "apiKeySecretRef": {"name": "wandb"}}},
     },
-    "evaluation": {"selectBy": {"scorer": "reward"}, "resources": RESOURCES},
+    "evaluation": {
+        "selectBy": {"scorer": "reward"},
+        "stopWhen": {"iterationsWithoutGain": 2, "maxKL": 40},
+        "resources": RESOURCES,
+    },
     "schedule": [{"iteration": 2, "alpha": 0.1}],
     "artifacts": {
         "uri": "s3://selm/runs",
