@@ -5,6 +5,7 @@ vLLM is imported when an engine is made, never by importing this module: the imp
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -96,9 +97,14 @@ class Engine:
         check_engine_args(settings.engine_args)
         check_context(settings)
         arguments = {**default_arguments(settings), **settings.engine_args}
+        if not settings.trust_remote_code:
+            # vLLM names compiled kernels by the model's path, too, which differs in each iteration: by this one all
+            # models of one shape find the same. Code of a repository is named by its folder and keeps it.
+            arguments["model"] = "."
         try:
             # As vLLM's own offline class: its defaults of sequences and tokens in a step are those for throughput.
-            self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS)
+            with contextlib.chdir(settings.model):
+                self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS)
         except (ValueError, TypeError) as error:
             if not settings.engine_args:
                 raise

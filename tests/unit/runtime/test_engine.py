@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +74,20 @@ def test_token_ids_come_out_with_their_stop_token(engine: Engine) -> None:
         assert (completion.finish_reason == "stop") == (completion.ids[-1] == 2)
         assert 2 not in completion.ids[:-1]
         assert completion.finish_reason == "stop" or len(completion.ids) == NEW_TOKENS
+
+
+def test_the_models_folder_is_no_part_of_what_compiled_kernels_are_found_by(engine: Engine, tmp_path: Path) -> None:
+    """Each iteration's model lies in another folder; vLLM's name of what it compiled covers the path that it was given."""
+    from vllm.engine.arg_utils import EngineArgs
+
+    def name(folder: Path, path: str) -> str:
+        with contextlib.chdir(folder):
+            return str(EngineArgs(path, skip_tokenizer_init=True).create_model_config().compute_hash())
+
+    folders = [make_tiny_model(tmp_path / str(seed), seed=seed) for seed in (0, 1)]
+    assert engine._engine.vllm_config.model_config.model == "."
+    assert name(folders[0], ".") == name(folders[1], ".")
+    assert name(folders[0], str(folders[0])) != name(folders[1], str(folders[1]))
 
 
 def test_a_seed_decides_what_is_sampled(engine: Engine) -> None:
