@@ -39,6 +39,9 @@ LARGEST_SINGLE_COPY = 5 << 30
 COPY_PART_BYTES = 512 << 20
 MOST_PARTS = 9_000  # S3 allows 10,000
 MOST_ATTEMPTS = 6
+CONNECT_SECONDS = 10
+READ_SECONDS = 60
+"""How long a server that took the request may be silent."""
 _PARALLEL_PARTS = 4
 _READ_BYTES = 4 << 20
 _READS = 5
@@ -97,8 +100,8 @@ class S3Store:
             response_checksum_validation="when_required",
             request_checksum_calculation="when_required",
             s3={"addressing_style": "path" if self._endpoint else "auto"},
-            connect_timeout=10,
-            read_timeout=60,
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
             max_pool_connections=32,
         )
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from selm_runtime.artifacts.file_store import FileStore
 from selm_runtime.artifacts.s3_store import S3Store
 from selm_runtime.artifacts.store import Corrupt, NotFound, Store, open_store, open_uri
 from selm_runtime.contract import ArtifactsConfig
-from selm_runtime.errors import InvalidInput, TemporaryFailure
+from selm_runtime.errors import STORE_UNAVAILABLE, InvalidInput, TemporaryFailure
 from support.moto_s3 import REGION, S3Server, s3_server
 
 BUCKET = "selm"
@@ -223,6 +224,16 @@ def test_a_store_that_is_away_is_temporary(server: S3Server, s3: S3Store, tmp_pa
             ask()
     with pytest.raises(TemporaryFailure):
         S3Store(BUCKET, endpoint="http://127.0.0.1:9").get("k")
+
+
+def test_a_store_that_takes_requests_and_never_answers_is_temporary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_store, "READ_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as silent:
+        store = S3Store(BUCKET, endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        for ask in (lambda: store.get("a"), lambda: store.put("a", b"x"), lambda: list(store.list(""))):
+            with pytest.raises(TemporaryFailure) as failure:
+                ask()
+            assert failure.value.reason == STORE_UNAVAILABLE
 
 
 def test_one_failed_answer_is_retried(server: S3Server, s3: S3Store) -> None:
