@@ -22,6 +22,7 @@ from selm_runtime.prepare_sources import resolve_model
 from selm_runtime.prepare_tokenizer import check_tokenizer
 from selm_runtime.score.scorers import check_imported, check_scoring
 from selm_runtime.train.quantized import check_quantization
+from selm_runtime.train.trackers import require_libraries
 
 
 def run(ctx: PhaseContext) -> None:
@@ -32,6 +33,7 @@ def run(ctx: PhaseContext) -> None:
     """
     started = time.monotonic()
     check_split_names(ctx.config)
+    require_libraries(ctx.config)
     check_engine_args(ctx.config.generation.engine_args)
     probe(ctx.store, f"{ctx.folder.place}/{ctx.folder.within}/probe")
     sources = _resolve(ctx)

@@ -54,31 +54,31 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _config(tokenizer: PreTrainedTokenizerFast, **more: object) -> LlamaConfig:
-    return LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=MAX_POSITIONS,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.2,  # wide enough that seeds differ in what they generate
-        dtype="float32",
-        **more,
-    )
+    settings: dict[str, object] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": MAX_POSITIONS,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "initializer_range": 0.2,  # wide enough that seeds differ in what they generate
+        "dtype": "float32",
+    }
+    return LlamaConfig(**{**settings, **more})
 
 
-def make_tiny_model(path: Path | str, seed: int = 0) -> Path:
-    """Write a causal language model (hidden 64, 2 layers, float32) with its tokenizer; returns the folder."""
+def make_tiny_model(path: Path | str, seed: int = 0, **sizes: int) -> Path:
+    """Write a causal language model (hidden 64, 2 layers, float32, or other `sizes`) with its tokenizer."""
     import torch
 
     folder, tokenizer = Path(path), make_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(_config(tokenizer))
+        model = LlamaForCausalLM(_config(tokenizer, **sizes))
     model.to(torch.float32).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

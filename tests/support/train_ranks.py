@@ -17,6 +17,8 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
+import psutil
+
 from selm_runtime import faults
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import ENV_CACHE_DIR, ENV_PHASE_CONFIG, ENV_TERMINATION_LOG, ENV_WRITER_ID, PhaseConfig
@@ -28,6 +30,7 @@ from support.train_world import TrainWorld, free_port
 
 TIMEOUT_SECONDS = 200.0
 HUNG_FILE = "hung"
+HELD_FILE = "held-bytes"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Ended:
     manifest: Manifest | None
     seconds_after_hang: float | None = None
     """From rank 1's standstill to rank 0's end, where one was asked for."""
+    held_bytes: tuple[int, ...] = ()
+    """By rank: memory of the process after its last step, less what it held before its model."""
 
     @property
     def weights(self) -> str:
@@ -106,7 +111,8 @@ def train(
         first = outcomes[0]
         done = first is not None and first.exit_code == 0
         manifest = launch.commit(ctx, job, first, counts) if done and first is not None else None
-    return Ended([process.exitcode for process in processes], outcomes, manifest, waited)
+        held = tuple(int(path.read_text()) for path in sorted(job.scratch.glob(f"{HELD_FILE}-*")))
+    return Ended([process.exitcode for process in processes], outcomes, manifest, waited, held)
 
 
 def _rank(
@@ -137,8 +143,12 @@ def _rank(
     )
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     reach = faults.reach
+    process = psutil.Process()
+    at_start = process.memory_info().rss
 
     def reach_or_stop(point: str, n: int = 1) -> None:
+        if point == "step-done":
+            (job.scratch / f"{HELD_FILE}-{rank}").write_text(str(process.memory_info().rss - at_start))
         if point == "step-done" and n == stop_after and rank == 0:
             job.stop_file.touch()
         if point == "step-done" and n == hang_after and rank == 1:

@@ -96,11 +96,13 @@ class TrainWorld:
     folder: Path
     pairs: int = 18
     seed: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Sizes of the base that differ from the tiny model's, by their names in a Llama config."""
     _committed: dict[str, tuple[CommittedPhase, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        model = make_tiny_model(self.folder / "base", self.seed)
+        model = make_tiny_model(self.folder / "base", self.seed, **self.sizes)
         rows = self.folder / "rows.parquet"
         pq.write_table(pa.Table.from_pylist([self._prompt(row) for row in range(self.pairs)], PROMPTS), rows)
         self._prepared = {**files_below(model, "model/"), "rows/portion-0001.parquet": rows}

@@ -26,14 +26,8 @@ def _dropout(spec: SELMRunSpec) -> str | None:
     return "dropout is not built yet; 0 is"
 
 
-def _report_to(spec: SELMRunSpec) -> str | None:
-    found = spec.training.report_to
-    return None if found is None else "reporting to trackers is not built yet; metrics are in the artifacts"
-
-
 _TABLE: tuple[tuple[str, str, Callable[[SELMRunSpec], str | None]], ...] = (
     ("spec.training.lora.dropout", "`training.lora.dropout` above 0", _dropout),
-    ("spec.training.reportTo", "`training.reportTo`", _report_to),
 )
 """Field, words for the reference, and the check."""
 

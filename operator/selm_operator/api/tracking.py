@@ -21,7 +21,11 @@ class WandbSpec(SpecModel):
     base_url: Annotated[
         Url | None, Field(alias="baseURL", description="the URL of the server."), Default("wandb.ai")
     ] = None
-    api_key_secret_ref: Annotated[TokenSecretRef, Field(description="the Secret with the API key.")]
+    api_key_secret_ref: Annotated[
+        TokenSecretRef | None,
+        Field(description="the Secret with the API key."),
+        Default("WANDB_API_KEY of a pod template, else none: the run is written offline, into the store"),
+    ] = None
 
 
 class MlflowSpec(SpecModel):

@@ -16,7 +16,9 @@ from selm_operator.constants import (
     ENV_CREDENTIALS,
     ENV_HF_TOKEN,
     ENV_HOME,
+    ENV_MLFLOW_TOKEN,
     ENV_USER,
+    ENV_WANDB_KEY,
     HOME_PATH,
     SHM_PATH,
     TMP_PATH,
@@ -153,7 +155,21 @@ def _own_env(spec: SELMRunSpec, config: PhaseConfig, settings: Settings) -> list
         env.append(_from_secret(ENV_HF_TOKEN, token.name, token.key))
     if config.phase in (Phase.PREPARATION, Phase.SCORING, Phase.EVALUATION):
         env += _judge_keys(spec)
+    if config.phase is Phase.TRAINING:
+        env += _tracker_keys(spec)
     return env
+
+
+def _tracker_keys(spec: SELMRunSpec) -> list[Json]:
+    """What the trackers' client libraries read; a pod template may set the same variables where no Secret is named."""
+    report_to = spec.training.report_to
+    if report_to is None:
+        return []
+    keys = {
+        ENV_WANDB_KEY: report_to.wandb.api_key_secret_ref if report_to.wandb else None,
+        ENV_MLFLOW_TOKEN: report_to.mlflow.token_secret_ref if report_to.mlflow else None,
+    }
+    return [_from_secret(variable, ref.name, ref.key) for variable, ref in keys.items() if ref is not None]
 
 
 def _judge_keys(spec: SELMRunSpec) -> list[Json]:

@@ -22,6 +22,7 @@ from selm_runtime.errors import InvalidInput, PeerLost, PhaseFailure, TemporaryF
 from selm_runtime.train.data import PairCounts, bring_pairs
 from selm_runtime.train.job import ENV_JOB, Outcome, TrainJob
 from selm_runtime.train.objectives import needs_of
+from selm_runtime.train.trackers import require_libraries
 
 if TYPE_CHECKING:
     from selm_runtime.phase import PhaseContext
@@ -71,6 +72,7 @@ def commit(ctx: PhaseContext, job: TrainJob, outcome: Outcome, found: PairCounts
 def prepare(ctx: PhaseContext) -> tuple[TrainJob, PairCounts]:
     """Fetch models and pairs; returns the ranks' job and what was counted of the pairs."""
     config = ctx.config
+    require_libraries(config)
     policy = _model_of(ctx, config.iteration - 1)
     fixed = config.training.reference == "Initial" and needs_of(config).reference
     reference = _model_of(ctx, 0) if fixed else policy

@@ -16,7 +16,7 @@ from selm_runtime.artifacts.commit import PhaseFolder
 from selm_runtime.contract import PhaseConfig
 from selm_runtime.errors import TemporaryFailure
 from selm_runtime.reporting import Reporter
-from selm_runtime.train import anchor, batches, guard, lora, metrics, model, quantized, reference, running
+from selm_runtime.train import anchor, batches, guard, lora, metrics, model, quantized, reference, running, trackers
 from selm_runtime.train.checkpoint import Checkpointer, Progress
 from selm_runtime.train.engine import Engine, dtype_of
 from selm_runtime.train.export import export
@@ -301,10 +301,13 @@ def _leave_tables(here: Surroundings, progress: Progress) -> None:
 
 
 def _monitor(here: Surroundings, shape: Shape | None, progress: Progress, steps: int) -> Monitor:
-    """Rank 0 writes TensorBoard's event files, those of this attempt beginning with the steps of earlier ones."""
+    """Rank 0 writes to trackers and TensorBoard's event files, which begin with the steps of earlier attempts."""
     tracking = None
     if here.ranks.is_first:
-        tracking = Tracking([], lambda: EventFiles(here.config, here.folder, here.job.scratch))
+        tracking = Tracking(
+            trackers.openers(here.config, here.folder, here.job.scratch),
+            lambda: EventFiles(here.config, here.folder, here.job.scratch),
+        )
         tracking.replay(progress.history)
     return Monitor(here.config, here.ranks, here.reporter, shape, steps=steps, tracking=tracking)
 

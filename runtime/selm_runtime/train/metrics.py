@@ -53,10 +53,10 @@ class StepMean:
 
         A metric that spoke of nothing in this step (no pair with an explored response) is left out.
         """
-        sums, counts = [[], []] if self._sums is None else self._sums.tolist()
-        totals = ranks.total([*sums, *counts])
-        half = len(self._names)
-        means = zip(self._names, totals[:half], totals[half:], strict=True)
+        if self._sums is None:  # on all ranks alike: each has as many micro-batches as the others
+            return {}
+        totals, counts = ranks.total_on_device(self._sums).tolist()
+        means = zip(self._names, totals, counts, strict=True)
         return {name: total / count for name, total, count in means if count}
 
 
@@ -77,9 +77,7 @@ def estimates(step: Mapping[str, float]) -> dict[str, float]:
     The mean of log pi_ref - log pi over responses that the reference sampled estimates KL(pi_ref || pi) without bias,
     in nats a response; below 0 by chance only. Responses at another temperature, or greedy ones, make it an index.
     """
-    if EXPLORED not in step:
-        return {}
-    return {"klReference": -step[EXPLORED]}
+    return {"klReference": -step[EXPLORED]} if EXPLORED in step else {}
 
 
 def write_history(history: Sequence[Mapping[str, float]], path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from selm_runtime.artifacts.upload import time_scale
 from selm_runtime.errors import PeerLost
@@ -64,6 +65,12 @@ class Ranks:
     def total(self, values: Sequence[float]) -> list[float]:
         """The sum of each value over all ranks, in float64."""
         return self._reduce(values, dist.ReduceOp.SUM)
+
+    def total_on_device(self, values: Tensor) -> Tensor:
+        """The element-wise sum over all ranks, on the device and by its own communication."""
+        summed = values.clone()
+        dist.all_reduce(summed)
+        return summed
 
     def gather(self, value: T) -> list[T]:
         """Every rank's value, in rank order, on every rank."""

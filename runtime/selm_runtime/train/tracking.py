@@ -34,6 +34,10 @@ CLOSE_SECONDS = 60.0
 class Tracker(Protocol):
     """One place that takes metrics; used by one thread. Every method may raise whatever its library raises."""
 
+    @property
+    def begins_empty(self) -> bool:
+        """Whether each attempt begins with nothing there, so that the steps of earlier ones are to be written again."""
+
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """A step's values; steps count from 1."""
 
@@ -60,7 +64,7 @@ class Tracking:
             self._submit(lambda opener=opener: self._trackers.append(opener()))  # type: ignore[misc]
 
     def replay(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Write what earlier attempts did into this one's event files, so that the newest files are whole."""
+        """Write what earlier attempts did where this one begins with nothing, so that the newest files are whole."""
         kept = [dict(step) for step in history]
         self._submit(lambda: self._replay(kept))
 
@@ -89,9 +93,10 @@ class Tracking:
         self._trackers.append(self._events)
 
     def _replay(self, history: Sequence[Mapping[str, float]]) -> None:
-        for step, values in enumerate(history, start=1):
-            if self._events is not None:
-                self._events.log(step, values)
+        for tracker in self._trackers:
+            if tracker.begins_empty:
+                for step, values in enumerate(history, start=1):
+                    tracker.log(step, values)
 
     def _submit(self, call: Callable[[], None] | None) -> None:
         try:
@@ -131,6 +136,10 @@ class EventFiles:
         self._to_store = not local
         self._place = Path(local, within) if local else scratch / EVENTS_FOLDER
         self._writer: Any = SummaryWriter(str(self._place), flush_secs=FLUSH_SECONDS)
+
+    @property
+    def begins_empty(self) -> bool:
+        return True
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in sorted(values.items()):

@@ -32,10 +32,6 @@ def gpus(count: int) -> Json:
 
 UNBUILT: dict[str, tuple[Json, str]] = {
     "adapters with dropout": ({"training.lora": {"dropout": 0.1}}, "spec.training.lora.dropout"),
-    "a tracker": (
-        {"training.reportTo": {"mlflow": {"trackingURI": "http://mlflow:5000", "experiment": "e"}}},
-        "spec.training.reportTo",
-    ),
     "a judge": (
         {"scoring.scorers": [{"name": "a", "judge": {"endpoint": "http://judge", "model": "m"}}]},
         "spec.scoring.scorers[0].judge",
@@ -58,6 +54,8 @@ BUILT: dict[str, Json] = {
     "adapters": {"training.lora": {"rank": 8, "targetModules": ["q_proj"], "export": "Adapter"}},
     "adapters on quantized weights": {"training.lora": {"quantization": "NF4"}, "training.zeroStage": 2},
     "training state in the host's memory": {"training.offload": {"optimizer": "CPU", "parameters": "CPU"}},
+    "a tracker": {"training.reportTo": {"mlflow": {"trackingURI": "http://mlflow:5000", "experiment": "e"}}},
+    "a tracker without a key": {"training.reportTo": {"wandb": {"project": "p"}}},
     "plain DPO": {"training.objective": {"type": "DPO"}},
     "another objective": {"training.objective": {"type": "XPO", "xpo": {"kind": "IPO"}}},
     "an objective without a reference": {"training.objective": {"type": "SimPO"}},

@@ -153,6 +153,19 @@ def test_the_hubs_token_reaches_preparation_alone() -> None:
     assert [p.value for t, p in phases if "HF_TOKEN" in env_of(job_of(full_run(), t, p))] == ["Preparation"]
 
 
+def test_the_keys_of_trackers_reach_training_alone() -> None:
+    trackers = {
+        "wandb": {"project": "p", "apiKeySecretRef": {"name": "wandb", "key": "api-key"}},
+        "mlflow": {"trackingURI": "http://mlflow:5000", "experiment": "e", "tokenSecretRef": {"name": "mlflow"}},
+    }
+    run = make_run().with_spec(training={"reportTo": trackers})
+    env = env_of(job_of(run, 1, Phase.TRAINING))
+    assert env["WANDB_API_KEY"]["valueFrom"]["secretKeyRef"] == {"name": "wandb", "key": "api-key"}
+    assert env["MLFLOW_TRACKING_TOKEN"]["valueFrom"]["secretKeyRef"] == {"name": "mlflow", "key": "token"}
+    for phase in (Phase.GENERATION, Phase.SCORING, Phase.EVALUATION):
+        assert not {"WANDB_API_KEY", "MLFLOW_TRACKING_TOKEN"} & set(env_of(job_of(run, 1, phase)))
+
+
 def test_the_scale_of_waits_is_handed_on_to_pods_where_it_is_set() -> None:
     assert "SELM_TIME_SCALE" not in env_of(job_of(make_run(), 1, Phase.GENERATION))
     scaled = job_of(make_run(), 1, Phase.GENERATION, settings=replace(SETTINGS, time_scale=0.01))

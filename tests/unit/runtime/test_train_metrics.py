@@ -102,7 +102,8 @@ def test_utilization_is_of_all_ranks_together(monkeypatch: pytest.MonkeyPatch) -
 
 
 class Recorder:
-    def __init__(self) -> None:
+    def __init__(self, *, begins_empty: bool = False) -> None:
+        self.begins_empty = begins_empty
         self.logged: list[tuple[int, Mapping[str, float]]] = []
         self.closed: bool | None = None
 

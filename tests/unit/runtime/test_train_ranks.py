@@ -281,6 +281,64 @@ def test_bf16_trains_from_the_anchor_and_exports_bf16(stage: int, world: TrainWo
     assert model.dtype == torch.bfloat16
 
 
+def explored_log_ratio(trained: Path, reference: Path, pairs: PairTable) -> float:
+    """Mean log pi - log pi_ref of the explored responses, by plain transformers."""
+    ours, theirs = (AutoModelForCausalLM.from_pretrained(at, dtype=torch.float32) for at in (trained, reference))
+    with torch.no_grad():
+        ratios = [
+            plain_sum(ours, pair, response) - plain_sum(theirs, pair, response)
+            for pair in pairs.values()
+            for response in pair.explored
+        ]
+    return float(torch.stack(ratios).mean())
+
+
+def test_the_explored_responses_fall_as_alpha_grows(world: TrainWorld, tmp_path: Path) -> None:
+    def config(alpha: float) -> PhaseConfig:
+        return world.config(f"alpha-{alpha}", objective={"type": "SELM", "alpha": alpha, "beta": 0.1})
+
+    base = world.folder / "base"
+    bring_pairs(world.phase_folder(config(0.1)), base, tmp_path / "pairs.parquet")  # at 0 none would be brought
+    pairs = PairTable(tmp_path / "pairs.parquet", explored=True)
+    ratios = []
+    for alpha in (0.0, 0.1, 0.3, 3.0):
+        assert train(world, config(alpha), ranks=1).codes == [0]
+        ratios.append(explored_log_ratio(world.model(config(alpha), tmp_path / str(alpha)), base, pairs))
+    assert ratios == sorted(ratios, reverse=True)
+    assert len(set(ratios)) == 4
+    assert ratios[-1] < ratios[0] - 1.0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stage", [2, 3])
+def test_four_ranks_train_as_one_does(stage: int, world: TrainWorld, tmp_path: Path) -> None:
+    settings = {"zeroStage": stage, "batchSize": 8, "learningRate": 1e-4}
+    configs = {ranks: world.config(f"{ranks}-of-stage-{stage}", **settings) for ranks in (1, 4)}
+    ended = {ranks: train(world, config, ranks=ranks) for ranks, config in configs.items()}
+    assert ended[4].codes == [0] * 4
+    one, four = (ended[ranks].manifest for ranks in (1, 4))
+    assert one is not None
+    assert four is not None
+    for name in ("loss", "lossLast", "exploredLogRatio", "rewardMargin"):
+        assert four.metrics[name] == pytest.approx(one.metrics[name], abs=1e-6), name
+    models = {ranks: world.model(config, tmp_path / str(ranks)) for ranks, config in configs.items()}
+    alone = AutoModelForCausalLM.from_pretrained(models[1], dtype=torch.float32)
+    assert_same_update(models[4], alone, world.folder / "base")
+
+
+@pytest.mark.long
+def test_with_zero_3_two_ranks_share_weights_and_optimizer(tmp_path: Path) -> None:
+    large = TrainWorld(
+        tmp_path / "large", sizes={"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 16}
+    )
+    held = {}
+    for ranks in (1, 2):
+        ended = train(large, large.config(f"on-{ranks}", zeroStage=3), ranks=ranks)
+        assert ended.codes == [0] * ranks, ended.outcomes
+        held[ranks] = max(ended.held_bytes)
+    assert held[2] < 0.6 * held[1], held
+
+
 def test_offline_pairs_switch_the_exploring_term_off(world: TrainWorld) -> None:
     ended = train(world, world.config("offline", pairs="Offline"))
     assert ended.manifest is not None, ended.outcomes

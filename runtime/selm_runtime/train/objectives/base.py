@@ -184,4 +184,6 @@ def evaluated(
         optimism = record.mean_explored(bonus)
         losses = preference + optimism
         metrics |= {"optimism": optimism.detach(), "exploredLogRatio": record.explored_ratio.detach()}
+        if record.policy.explored is not None:
+            metrics["logProbExplored"] = record.policy.explored.detach()
     return Evaluated(losses, {"loss": losses.detach(), **metrics})
