@@ -125,7 +125,7 @@ class DataConfig(ContractModel):
     uri: str
     revision: str = "main"
     split: str = "train"
-    format: Literal["Auto", "UltraFeedback", "AnthropicHH", "Nectar", "Prompts"] = "Auto"
+    format: Literal["Auto", "UltraFeedback", "AnthropicHH", "Nectar", "Prompts", "MultiTurn"] = "Auto"
     columns: ColumnsConfig = ColumnsConfig()
     portions: int  # resolved: `spec.data.portions`, else the iterations
     held_out: HeldOutConfig | None = None

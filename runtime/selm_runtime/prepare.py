@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from selm_runtime.artifacts.manifest import FileEntry
 from selm_runtime.artifacts.store import NotFound, Store
 from selm_runtime.contract import PairRMConfig, PhaseConfig, ScorerModelConfig
 from selm_runtime.data.overlap import copy_without, keys_of
-from selm_runtime.data.rows import common_columns, copy_rows, held_out_rows, portion_ranges
+from selm_runtime.data.rows import common_columns, copy_rows, held_out_rows, portion_ranges, read_rows
+from selm_runtime.data.tokens import load_tokenizer
+from selm_runtime.data.turns import check_turns
 from selm_runtime.engine import check_engine_args
 from selm_runtime.errors import STORE_UNAVAILABLE, InvalidInput, TemporaryFailure
 from selm_runtime.inputs import HELD_OUT
@@ -48,7 +51,8 @@ def run(ctx: PhaseContext) -> None:
         "stage", name="data", seconds=round(time.monotonic() - started, 3), rows=rows, overlap=facts.overlap
     )
     policy, *judging = sources
-    imports = [import_model(ctx, policy, lambda local: check_policy(ctx.config, local))]
+    turns = list(files.values()) if facts.format == "MultiTurn" else []
+    imports = [import_model(ctx, policy, lambda local: check_policy(ctx.config, local, turns))]
     imports += [
         import_model(ctx, model, partial(check_imported, ctx.config.scoring, model.prefix)) for model in judging
     ]
@@ -75,11 +79,17 @@ def run(ctx: PhaseContext) -> None:
         publish_import(ctx, imported, manifest)
 
 
-def check_policy(config: PhaseConfig, local: Path) -> None:
-    """The model's lengths, its tokenizer and the modules that are to get adapters, by its small files."""
+def check_policy(config: PhaseConfig, local: Path, turns: Sequence[Path] = ()) -> None:
+    """The model's lengths, its tokenizer and the modules that are to get adapters, by its small files; and whether its
+    chat template writes the responses of several turns in the files of rows `turns` as they are.
+    """
     model = read_config(local, "spec.model")
     check_model(config, model)
     check_tokenizer(local, model, trust_remote_code=config.model.trust_remote_code)
+    if turns:
+        tokenizer = load_tokenizer(local, trust_remote_code=config.model.trust_remote_code)
+        for row in read_rows(turns):
+            check_turns(tokenizer, row)
     adapters = config.training.lora
     if adapters is not None:
         check_quantization(adapters, config.training.zero_stage)

@@ -8,6 +8,7 @@ from typing import Any
 
 from selm_runtime.contract import PhaseConfig
 from selm_runtime.errors import InvalidInput
+from selm_runtime.score.candidates import takes_offline
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ def check_data(config: PhaseConfig, facts: DataFacts) -> None:
     """Raises InvalidInput at the first impossible combination of spec and data."""
     _check_held_out(config, facts)
     _check_pairs(config, facts)
+    _check_turns(config, facts)
     _check_sizes(config, facts)
 
 
@@ -119,6 +121,17 @@ def _check_pairs(config: PhaseConfig, facts: DataFacts) -> None:
             "NoOfflinePairs",
             f"spec.scoring.pairing.offline: found Include, but the data (format {facts.format}) has no chosen and "
             "rejected responses; allowed is Exclude",
+        )
+
+
+def _check_turns(config: PhaseConfig, facts: DataFacts) -> None:
+    online = len(set(config.offline_iterations)) < config.iterations
+    if facts.format == "MultiTurn" and online and takes_offline(config.scoring.pairing):
+        raise InvalidInput(
+            "MultiTurnCandidate",
+            "spec.scoring.pairing.offline: found Include, but the data's own responses have several turns (format "
+            "MultiTurn), which scorers do not take beside the policy's single turn; allowed is Exclude: the data's pairs "
+            "are trained on by training.offlineShare, or in iterations whose pairs are Offline",
         )
 
 

@@ -12,6 +12,8 @@ PROMPTS = pa.schema(
         pa.field("prompt", pa.list_(MESSAGE), False),  # the conversation up to the response
         pa.field("chosen", pa.string()),  # the offline pair's responses; null where the format has none
         pa.field("rejected", pa.string()),
+        pa.field("chosen_turns", pa.list_(MESSAGE)),  # what of a response of several turns comes before its last text;
+        pa.field("rejected_turns", pa.list_(MESSAGE)),  # null where the response is that one text
         pa.field("columns", pa.map_(pa.string(), pa.string()), False),  # the row's other scalar columns, for rules
     ]
 )

@@ -121,7 +121,7 @@ class DataSpec(SpecModel):
     ] = "main"
     split: Annotated[Split, Field(description="the split that is trained on."), Change.IMMUTABLE] = "train"
     format: Annotated[
-        Literal["Auto", "UltraFeedback", "AnthropicHH", "Nectar", "Prompts"],
+        Literal["Auto", "UltraFeedback", "AnthropicHH", "Nectar", "Prompts", "MultiTurn"],
         Field(description="the layout of the rows; Auto tells it from the columns."),
         Change.IMMUTABLE,
     ] = "Auto"

@@ -34,6 +34,8 @@ def detect_format(record: Record, columns: ColumnsConfig) -> str:
     if isinstance(record.get("answers"), Sequence) and not isinstance(record["answers"], str):
         return "Nectar"
     if chosen is not None and rejected is not None:
+        if _several_turns(chosen, rejected):
+            return "MultiTurn"
         transcripts = all(isinstance(text, str) and _ASSISTANT in text for text in (chosen, rejected))
         return "AnthropicHH" if transcripts else "UltraFeedback"
     if prompt is not None and columns.chosen not in record and columns.rejected not in record:
@@ -42,7 +44,8 @@ def detect_format(record: Record, columns: ColumnsConfig) -> str:
         columns.prompt,
         f"columns {', '.join(record) or 'none'}",
         f"{columns.prompt!r}, {columns.chosen!r} and {columns.rejected!r} (UltraFeedback), transcripts in "
-        f"{columns.chosen!r} and {columns.rejected!r} (AnthropicHH), {columns.prompt!r} and 'answers' (Nectar), or "
+        f"{columns.chosen!r} and {columns.rejected!r} (AnthropicHH), {columns.prompt!r} and 'answers' (Nectar), "
+        f"lists of turns after {columns.prompt!r} in {columns.chosen!r} and {columns.rejected!r} (MultiTurn), or "
         f"{columns.prompt!r} alone (Prompts); spec.data.columns maps other names",
     )
 
@@ -89,6 +92,40 @@ def _split(record: Record, value: Any, field: str, columns: ColumnsConfig) -> tu
         )
     before = messages[:-1]
     return (before if before else _prompt(record, columns.prompt)), messages[-1]["content"]
+
+
+def _several_turns(chosen: Any, rejected: Any) -> bool:
+    """Whether both are lists of messages that differ before their last one: no answers to one conversation."""
+    lists = all(isinstance(value, Sequence) and not isinstance(value, str) for value in (chosen, rejected))
+    return lists and list(chosen[:-1]) != list(rejected[:-1])
+
+
+def _multi_turn(record: Record, columns: ColumnsConfig) -> PromptRow:
+    prompt = _prompt(record, columns.prompt)
+    chosen, rejected = (_trajectory(record, field, prompt) for field in (columns.chosen, columns.rejected))
+    return PromptRow(
+        prompt,
+        chosen[-1]["content"],
+        rejected[-1]["content"],
+        _others(record, columns.prompt, columns.chosen, columns.rejected),
+        chosen_turns=chosen[:-1],
+        rejected_turns=rejected[:-1],
+    )
+
+
+def _trajectory(record: Record, field: str, prompt: tuple[dict[str, str], ...]) -> tuple[dict[str, str], ...]:
+    """What follows the prompt: turns of the assistant, with those of tools or users between them."""
+    value = _field(record, field)
+    messages = ({"role": "assistant", "content": value},) if isinstance(value, str) else _messages(value, field)
+    turns = messages[len(prompt) :] if messages[: len(prompt)] == prompt else messages
+    for place, name in ((0, "first"), (-1, "last")):
+        role = turns[place]["role"] if turns else "none"
+        if role != "assistant":
+            raise FieldError(field, f"a {name} turn of role {role!r} after the prompt", "one of role 'assistant'")
+    system = next((number for number, turn in enumerate(turns) if turn["role"] == "system"), None)
+    if system is not None:
+        raise FieldError(f"{field}[{system}]", "a system message in the response", "a role of user, assistant, tool")
+    return turns
 
 
 def _anthropic_hh(record: Record, columns: ColumnsConfig) -> PromptRow:
@@ -138,6 +175,7 @@ _READERS: dict[str, ReadRecord] = {
     "AnthropicHH": _anthropic_hh,
     "Nectar": _nectar,
     "Prompts": _prompts,
+    "MultiTurn": _multi_turn,
 }
 
 

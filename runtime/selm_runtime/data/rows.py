@@ -30,6 +30,9 @@ class PromptRow:
     chosen: str | None
     rejected: str | None
     columns: dict[str, str]
+    chosen_turns: tuple[dict[str, str], ...] = ()
+    """Of a response of several turns what comes before its last text, `chosen`; empty for one turn."""
+    rejected_turns: tuple[dict[str, str], ...] = ()
 
 
 def held_out_rows(rows: int) -> int:
@@ -78,6 +81,14 @@ def copy_rows(source: Path, rows: range, target: Path) -> None:
             position += len(batch)
 
 
+def read_rows(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """The rows of some files, one after the other in bounded memory (`columns` as a list of pairs)."""
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(BATCH_ROWS):
+                yield from batch.to_pylist()
+
+
 def common_columns(paths: Iterable[Path]) -> frozenset[str]:
     """The columns beside prompt and pair that every row of some files has, read in bounded memory."""
     common: frozenset[str] | None = None
@@ -97,6 +108,8 @@ def _table(rows: Sequence[PromptRow], first: int) -> pa.Table:
             "prompt": [list(row.prompt) for row in rows],
             "chosen": [row.chosen for row in rows],
             "rejected": [row.rejected for row in rows],
+            "chosen_turns": [list(row.chosen_turns) or None for row in rows],
+            "rejected_turns": [list(row.rejected_turns) or None for row in rows],
             "columns": [sorted(row.columns.items()) for row in rows],
         },
         schema=PROMPTS,

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import Phase
-from selm_runtime.data.tokens import Tokenizer, encode_response, truncate
+from selm_runtime.data.tokens import Tokenizer, truncate
+from selm_runtime.data.turns import encode_side
 from selm_runtime.evaluate.forward import LogProbSums, Passage, first_sums, log_prob_sums
 from selm_runtime.evaluate.measures import HeldOutLogProbs, mean_log_ratio
 from selm_runtime.phase import PhaseContext
@@ -105,7 +106,7 @@ def _held_out_passage(
     """The policy's own response, then the data's chosen and rejected where the row has both."""
     responses = [response["response_ids"]]
     if row["chosen"] is not None and row["rejected"] is not None:
-        responses += [encode_response(tokenizer, row[side]) for side in ("chosen", "rejected")]
+        responses += [encode_side(tokenizer, row, side) for side in ("chosen", "rejected")]
     return _passage(ctx, row["row"], response["prompt_ids"], responses)
 
 

@@ -12,7 +12,8 @@ from selm_runtime.artifacts.commit import PhaseFolder
 from selm_runtime.contract import Phase, PhaseConfig
 from selm_runtime.data.goals import asking_for, score_of
 from selm_runtime.data.rows import portion_rows
-from selm_runtime.data.tokens import Message, Tokenizer, encode_prompt, encode_response, load_tokenizer, truncate
+from selm_runtime.data.tokens import Message, Tokenizer, encode_prompt, load_tokenizer, truncate
+from selm_runtime.data.turns import encode_side
 from selm_runtime.errors import InvalidInput
 from selm_runtime.train.batches import own_in_batch
 from selm_runtime.train.objectives import explored_policy, in_force, needs_of
@@ -154,8 +155,8 @@ class _Source:
             yield Pair(
                 row=self._id(row["row"], iteration),
                 prompt=tuple(encode_prompt(self._tokenizer, row["prompt"])),
-                chosen=tuple(encode_response(self._tokenizer, row["chosen"])),
-                rejected=tuple(encode_response(self._tokenizer, row["rejected"])),
+                chosen=tuple(encode_side(self._tokenizer, row, "chosen")),
+                rejected=tuple(encode_side(self._tokenizer, row, "rejected")),
                 chosen_score=scores[0],
                 rejected_score=scores[1],
                 age=self._config.iteration - iteration,

@@ -4,7 +4,8 @@
     positions   0  1  2 |  3  4 |  3  4  5 |  0   1  | ...
 
 Every response continues its own prompt and sees neither the other responses nor other pairs (`attention.py`). The
-first token of each response is predicted by the prompt's last token, whose hidden state therefore serves once for each. The output head runs on the positions that predict a response token and on no others.
+first token of each response is predicted by the prompt's last token, whose hidden state therefore serves once for each. The output head runs on the positions that predict a response token in the loss and on no others: a tool's or user's
+words in a response of several turns are read, not predicted.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selm_runtime.data.turns import in_loss, token_id
 from selm_runtime.train.objectives import Objective, Record, Running, Sums
 from selm_runtime.train.pairs import Pair
 
@@ -45,7 +47,7 @@ class PackedBatch:
     predicts: Tensor  # [N] int64: the position whose hidden state predicts the token
     targets: Tensor  # [N] int64: the token
     response_of: Tensor  # [N] int64: which response the token belongs to
-    lengths: Tensor  # [R] int64: response tokens
+    lengths: Tensor  # [R] int64: response tokens in the loss
     chosen: Tensor  # [n] int64: index of the pair's response in [0, R)
     rejected: Tensor  # [n] int64
     explored: Tensor | None  # [m] int64, pair by pair
@@ -111,12 +113,15 @@ def pack(pairs: Sequence[Pair], *, explored: bool) -> PackedBatch:
         last_prompt = len(ids) - 1
         index_of = {response: len(lengths) + i for i, response in enumerate(responses)}
         for response in responses:
-            start = len(ids)
-            predicts += [last_prompt, *range(start, start + len(response) - 1)]
-            targets += response
-            response_of += [index_of[response]] * len(response)
-            lengths.append(len(response))
-            ids += response
+            before = [last_prompt, *range(len(ids), len(ids) + len(response) - 1)]
+            own = [place for place, token in enumerate(response) if in_loss(token)]
+            if not own:
+                raise ValueError(f"row {pair.row}: a response has no token in the loss")
+            predicts += [before[place] for place in own]
+            targets += [response[place] for place in own]
+            response_of += [index_of[response]] * len(own)
+            lengths.append(len(own))
+            ids += map(token_id, response)
             positions += range(len(pair.prompt), len(pair.prompt) + len(response))
         roles["chosen"].append(index_of[pair.chosen])
         roles["rejected"].append(index_of[pair.rejected])

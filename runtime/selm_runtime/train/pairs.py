@@ -26,7 +26,7 @@ PAIR_TOKENS = pa.schema(
         pa.field("online", pa.bool_(), False),
     ]
 )
-"""What a pod's entry hands to its ranks, truncated already. Never leaves the pod."""
+"""What a pod's entry hands to its ranks, truncated already; ids of responses as `Pair` has them. Never leaves the pod."""
 
 ROW_BITS = 40
 """Rows of the data that ids have room for."""
@@ -65,7 +65,7 @@ def is_own(identifier: int) -> bool:
 class Pair:
     """One prompt with its chosen, rejected and (where the objective needs them) explored responses, as token ids.
 
-    `row` is the pair's stable id (`pair_id`). Responses end with EOS unless generation or truncation cut them. Of the
+    A response's tokens that are outside of the loss (`data.turns`) stand there as their complement, `~id`. `row` is the pair's stable id (`pair_id`). Responses end with EOS unless generation or truncation cut them. Of the
     data's own pairs (`online` false) nothing was explored. `age`: iterations since the pair was made.
     """
 

@@ -196,6 +196,28 @@ def test_prompts_that_are_evaluated_on_are_not_trained_on(world: World) -> None:
     assert (manifest.facts["portions"], manifest.rows, manifest.metrics["rows"]) == ([24, 24], 48, 48)
 
 
+def _talk(*roles: str) -> list[dict[str, str]]:
+    return [{"role": role, "content": f"{role} says {number}"} for number, role in enumerate(roles)]
+
+
+def test_rows_of_several_turns_are_rendered_by_the_models_template(world: World) -> None:
+    trajectory = _talk("assistant", "tool", "assistant")
+    rows = [{"prompt": f"Question {n}?", "chosen": trajectory, "rejected": _talk("assistant")} for n in range(30)]
+    make_rows(world.root / "data" / "train.jsonl", rows)
+    config = world.config(scoring={"pairing": {"offline": "Exclude"}})
+    manifest = world.prepare(config)
+    assert manifest.facts["data"]["format"] == "MultiTurn"
+    stored = world.table(manifest, "rows/portion-0001.parquet").to_pylist()
+    assert stored[0]["chosen_turns"] == trajectory[:2]
+    template = (world.root / "model" / "chat_template.jinja").read_text()
+    deaf = template.replace(
+        "{% for message in messages %}", "{% for message in messages if message['role'] != 'tool' %}"
+    )
+    (world.root / "model" / "chat_template.jinja").write_text(deaf)
+    with pytest.raises(InvalidInput, match=r"spec\.data: row 0, chosen: turn 1 \(tool\) is not in the template"):
+        world.prepare(world.config(scoring={"pairing": {"offline": "Exclude"}}, run={"uid": "0002"}), writer="w2")
+
+
 def test_the_last_rows_are_held_out_before_their_prompts_are_looked_for(world: World) -> None:
     rows = preference_rows(50)
     rows[0] = {**rows[49]}
