@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -44,10 +44,10 @@ class EngineLost(RuntimeError):
 
 @dataclass(frozen=True)
 class ModelWork:
-    """What one model is to do: how to start its engine, and its chunks' plans."""
+    """What one model is to do: how to start its engine, and the numbers of its chunks."""
 
     task: WorkerTask
-    plans: Mapping[int, ChunkPlan]
+    chunks: Sequence[int]
 
 
 @dataclass
@@ -83,9 +83,15 @@ def places(engines: int, gpus_each: int, *, gpus: Sequence[str], cpus: Sequence[
 
 
 def generate_in_processes(
-    models: Mapping[str, ModelWork], where: Sequence[Place], reporter: Reporter, stop: StopFlag
+    models: Mapping[str, ModelWork],
+    plans: Callable[[], Sequence[ChunkPlan]],
+    where: Sequence[Place],
+    reporter: Reporter,
+    stop: StopFlag,
 ) -> Generator[ChunkResponses]:
     """Yields all chunks of all models, in the order in which they become whole.
+
+    `plans` makes those of all models; it is called while the engines start, which takes as long as tokenising does.
 
     A chunk whose process died is given to another one, once. Raises EngineLost where that one dies of it, too, or where an
     engine dies before it is there; InvalidInput where one is refused; TemporaryFailure once the pod was asked to go.
@@ -93,6 +99,7 @@ def generate_in_processes(
     pool = _Pool(models, where, reporter)
     try:
         pool.fill()
+        pool.expect(plans())
         while not pool.finished:
             stop.check()
             yield from pool.hear()
@@ -108,8 +115,9 @@ class _Pool:
         self._models = models
         self._where = where
         self._reporter = reporter
-        self._queue = ChunkQueue({model: sorted(its.plans) for model, its in models.items()})
-        self._meter = Meter(reporter, sum(plan.prompts for its in models.values() for plan in its.plans.values()))
+        self._queue = ChunkQueue({model: sorted(its.chunks) for model, its in models.items()})
+        self._plans: dict[int, ChunkPlan] = {}
+        self._meter = Meter(reporter, 0)
         self._numbers = itertools.count()
         self._ordinals = itertools.count(1)
         self._context = multiprocessing.get_context("spawn")
@@ -123,6 +131,11 @@ class _Pool:
         """A worker in every place, where there are chunks enough."""
         for slot in range(min(len(self._where), self._queue.waiting)):
             self._start(slot)
+
+    def expect(self, plans: Sequence[ChunkPlan]) -> None:
+        """What the chunks are, before any worker is heard."""
+        self._plans = {plan.chunk: plan for plan in plans}
+        self._meter = Meter(self._reporter, sum(plan.prompts for plan in plans))
 
     def hear(self) -> Iterator[ChunkResponses]:
         """What the workers say within a moment; the whole chunks among it."""
@@ -185,7 +198,7 @@ class _Pool:
         if chunk is None:
             worker.dismissed = True
         else:
-            handed = HandOver(self._models[worker.model].plans[chunk], next(self._ordinals))
+            handed = HandOver(self._plans[chunk], next(self._ordinals))
             self._meter.began(handed.plan)
         try:
             worker.connection.send(handed)

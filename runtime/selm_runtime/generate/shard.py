@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from selm_runtime.inputs import starting_model
 from selm_runtime.phase import PhaseContext
 
 Row = Mapping[str, Any]
+Plans = Callable[[], list[ChunkPlan]]
 
 PROCESS_ENGINE: MakeEngine = Engine
 """What an engine process makes; tests put another in its place."""
@@ -63,13 +65,17 @@ def _generate(ctx: PhaseContext, todo: Sequence[Unit], rows: Sequence[Row]) -> N
     models = {where: _model(ctx, where) for where in of_model}
     # One tokenizer for all: training hands it on as it is.
     tokenizer = load_tokenizer(next(iter(models.values())), trust_remote_code=config.model.trust_remote_code)
-    plans = {where: _plans(ctx, tokenizer, its, rows) for where, its in of_model.items()}
     ctx.reporter.event("stage", name="model", seconds=round(time.monotonic() - started, 3))
+
+    def plans() -> list[ChunkPlan]:
+        return _plans(ctx, tokenizer, todo, rows)
+
     if len(models) == 1 and config.generation.engines_per_pod == 1:
-        ((where, model),) = models.items()
-        chunks = _in_this_process(ctx, model, plans[where], tokenizer)
+        (model,) = models.values()
+        chunks = _in_this_process(ctx, model, plans, tokenizer)
     else:
-        chunks = _in_processes(ctx, models, plans, tokenizer)
+        numbers = {where: [unit.chunk for unit in its] for where, its in of_model.items()}
+        chunks = _in_processes(ctx, models, numbers, plans, tokenizer)
     ahead = not config.generation.reproducible
     with closing(chunks), Commits(lambda done: _commit(ctx, done, decode(tokenizer, done)), ahead=ahead) as commits:
         for done in chunks:
@@ -81,20 +87,23 @@ def _plans(ctx: PhaseContext, tokenizer: Tokenizer, todo: Sequence[Unit], rows: 
     return [plan_chunk(unit.chunk, prompts[unit.rows], ctx.config, unit.policy) for unit in todo]
 
 
-def _in_this_process(
-    ctx: PhaseContext, model: Path, plans: Sequence[ChunkPlan], tokenizer: Tokenizer
-) -> Generator[ChunkResponses]:
-    engine = start_engine(ctx, model, tokenizer.eos_token_id)
+def _in_this_process(ctx: PhaseContext, model: Path, plans: Plans, tokenizer: Tokenizer) -> Generator[ChunkResponses]:
+    with ThreadPoolExecutor(1, "plans") as beside:  # an engine's start takes as long as tokenising does
+        planned = beside.submit(plans)
+        engine = start_engine(ctx, model, tokenizer.eos_token_id)
     try:
-        yield from generate_chunks(
-            engine, plans, ctx.reporter, ctx.stop, reproducible=ctx.config.generation.reproducible
-        )
+        reproducible = ctx.config.generation.reproducible
+        yield from generate_chunks(engine, planned.result(), ctx.reporter, ctx.stop, reproducible=reproducible)
     finally:
         engine.close()
 
 
 def _in_processes(
-    ctx: PhaseContext, models: Mapping[Holder, Path], plans: Mapping[Holder, Sequence[ChunkPlan]], tokenizer: Tokenizer
+    ctx: PhaseContext,
+    models: Mapping[Holder, Path],
+    chunks: Mapping[Holder, Sequence[int]],
+    plans: Plans,
+    tokenizer: Tokenizer,
 ) -> Generator[ChunkResponses]:
     """A process an engine: its end frees all that it held, and several work at once."""
     generation = ctx.config.generation
@@ -105,19 +114,16 @@ def _in_processes(
         gpus=visible_gpus(),
         cpus=sorted(os.sched_getaffinity(0)),
     )
+
+    def task(model: Path) -> WorkerTask:
+        drawn = sampling(ctx, model, tokenizer.eos_token_id)
+        return WorkerTask(engine_settings(ctx, model), drawn, generation.reproducible, PROCESS_ENGINE)
+
     work = {
-        f"{phase}-{iteration}": ModelWork(
-            WorkerTask(
-                engine_settings(ctx, model),
-                sampling(ctx, model, tokenizer.eos_token_id),
-                generation.reproducible,
-                PROCESS_ENGINE,
-            ),
-            {plan.chunk: plan for plan in plans[phase, iteration]},
-        )
+        f"{phase}-{iteration}": ModelWork(task(model), chunks[phase, iteration])
         for (phase, iteration), model in models.items()
     }
-    return generate_in_processes(work, where, ctx.reporter, ctx.stop)
+    return generate_in_processes(work, plans, where, ctx.reporter, ctx.stop)
 
 
 def start_engine(ctx: PhaseContext, model: Path, eos_token_id: int | None) -> Engine:
