@@ -13,7 +13,7 @@ from typing import Any
 
 from selm_runtime.artifacts.commit import portion_name
 from selm_runtime.artifacts.manifest import Manifest, content_digest, digest_of
-from selm_runtime.contract import Phase, PhaseConfig
+from selm_runtime.contract import JudgeConfig, Phase, PhaseConfig
 from selm_runtime.errors import InvalidInput
 from selm_runtime.train.batches import own_in_batch
 from selm_runtime.train.objectives import explored_policy, needs_of, settings_that_count
@@ -82,6 +82,11 @@ def _preparation(config: PhaseConfig, _: Manifests) -> dict[str, Any]:
             for model in (scorer.reward_model, scorer.pair_rm)
             if model is not None
         ],
+        "templates": {
+            scorer.name: scorer.judge.template
+            for scorer in config.scoring.scorers
+            if scorer.judge is not None and scorer.judge.template is not None
+        },
     }
 
 
@@ -229,12 +234,26 @@ def _scorers(config: PhaseConfig, manifests: Manifests) -> list[dict[str, Any]]:
             "model": None
             if scorer.reward_model is None and scorer.pair_rm is None
             else preparation.content_under(f"scorers/{scorer.name}/"),
+            "kind": "pairRM" if scorer.pair_rm is not None else None,
             "objectives": None
             if scorer.reward_model is None or scorer.reward_model.objectives is None
             else {objective.label: objective.weight for objective in scorer.reward_model.objectives},
+            "judge": None if scorer.judge is None else _judge(config, manifests, scorer.name, scorer.judge),
+            "execution": None if scorer.execution is None else _dump(scorer.execution),
         }
         for scorer in config.scoring.scorers
     ]
+
+
+def _judge(config: PhaseConfig, manifests: Manifests, name: str, judge: JudgeConfig) -> dict[str, Any]:
+    """What decides a judge's verdicts; how fast and how much may be asked does not."""
+    asked = {"template", "concurrency", "requests_per_minute", "token_budget"}
+    template = None if judge.template is None else manifests[Phase.PREPARATION, 0].content_under(f"scorers/{name}/")
+    own: list[Any] = []
+    if judge.policy is not None:
+        base = judge.policy == "Base" or config.phase is Phase.EVALUATION
+        own = [_model(manifests, _policy(0) if base else starting_model(config)), config.generation.engine_args]
+    return {**judge.model_dump(mode="json", exclude=asked), "template": template, "own": own}
 
 
 def _prompt_limits(config: PhaseConfig) -> list[Any]:

@@ -20,6 +20,7 @@ from selm_runtime.inputs import HELD_OUT
 from selm_runtime.phase import PhaseContext
 from selm_runtime.prepare_checks import DataFacts, check_data, check_model, check_score_columns
 from selm_runtime.prepare_data import Dataset, SplitRows, read_split, resolve_data
+from selm_runtime.prepare_judging import bring_judges, check_tests
 from selm_runtime.prepare_models import Role, Wanted, import_model, publish_import, read_config
 from selm_runtime.prepare_sources import resolve_model
 from selm_runtime.prepare_tokenizer import check_tokenizer
@@ -47,9 +48,11 @@ def run(ctx: PhaseContext) -> None:
     check_data(ctx.config, facts)
     check_scoring(ctx.config.scoring, common_columns(files.values()))
     check_score_columns(ctx.config, common_columns(path for name, path in files.items() if name != HELD_OUT))
+    check_tests(ctx.config.scoring, files.values())
     ctx.reporter.event(
         "stage", name="data", seconds=round(time.monotonic() - started, 3), rows=rows, overlap=facts.overlap
     )
+    files |= bring_judges(ctx, files["rows/portion-0001.parquet"])
     policy, *judging = sources
     turns = list(files.values()) if facts.format == "MultiTurn" else []
     imports = [import_model(ctx, policy, lambda local: check_policy(ctx.config, local, turns))]

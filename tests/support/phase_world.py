@@ -12,11 +12,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from selm_runtime.artifacts.chunks import chunk_ranges
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import CommittedPhase, Phase, PhaseConfig
 from selm_runtime.phase import PhaseContext, open_context
 from selm_runtime.reporting import Reporter
-from selm_runtime.tables import PROMPTS
+from selm_runtime.tables import PROMPTS, RESPONSES
 
 
 class PhaseWorld:
@@ -97,6 +98,29 @@ class PhaseWorld:
             files = {f"model/{path.name}": path for path in model.iterdir()}
             manifest = ctx.folder.commit(files, rows=0)
         return self.record(manifest)
+
+    def commit_responses(self, texts: Sequence[str], rows: int, iteration: int = 1) -> Manifest:
+        """A Generation of the current policy: the texts are every row's samples, two tokens each."""
+        with self.context(Phase.GENERATION, iteration) as ctx:
+            ranges = chunk_ranges(rows)
+            for chunk, its_rows in enumerate(ranges):
+                records = [
+                    {
+                        "row": row,
+                        "policy": "Current",
+                        "sample": sample,
+                        "prompt_ids": [1, 3, row],
+                        "response_ids": [20 + sample, 2],
+                        "text": text,
+                        "finish_reason": "stop",
+                    }
+                    for row in its_rows
+                    for sample, text in enumerate(texts)
+                ]
+                path = ctx.scratch / "responses.parquet"
+                pq.write_table(pa.Table.from_pylist(records, schema=RESPONSES), path)
+                ctx.folder.commit_chunk(chunk, {"responses.parquet": path}, rows=len(records))
+            return self.record(ctx.folder.compose(len(ranges)))
 
     def record(self, manifest: Manifest | None) -> Manifest:
         """Later phases are told of it, as by the operator."""

@@ -31,24 +31,12 @@ _TABLE: tuple[tuple[str, str, Callable[[SELMRunSpec], str | None]], ...] = (
 )
 """Field, words for the reference, and the check."""
 
-_SCORER_KINDS: tuple[tuple[str, str], ...] = (("judge", "judge"), ("execution", "execution"))
-"""Kinds of scorers that are not built: attribute and field."""
-
 
 def unbuilt() -> list[str]:
     """What is not built, in words for the reference."""
-    return [words for _, words, _ in _TABLE] + [f"the scorer `{field}`" for _, field in _SCORER_KINDS]
+    return [words for _, words, _ in _TABLE]
 
 
 def not_yet_supported(spec: SELMRunSpec) -> list[NotYetSupported]:
     """The fields that ask for what is not built, each with why; empty: all is supported."""
-    found = [NotYetSupported(field, why) for field, _, check in _TABLE if (why := check(spec))]
-    for index, scorer in enumerate(spec.scoring.scorers):
-        found += [
-            NotYetSupported(
-                f"spec.scoring.scorers[{index}].{field}", f"{field} is not built yet; rewardModel, pairRM and rules are"
-            )
-            for attribute, field in _SCORER_KINDS
-            if getattr(scorer, attribute) is not None
-        ]
-    return found
+    return [NotYetSupported(field, why) for field, _, check in _TABLE if (why := check(spec))]

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from selm_runtime.contract import ScorerConfig, ScoringConfig
+from selm_runtime.contract import JudgeConfig, ScorerConfig, ScoringConfig
 from selm_runtime.errors import InvalidInput
 from selm_runtime.score.combine import MaybeScores, Verdict, combine
+from selm_runtime.score.execution import ExecutionScorer
 from selm_runtime.score.interface import PairwiseRanker, Scorable, Scorer, WeightedScorer
 from selm_runtime.score.pair_rm import PairRMRanker, check_pair_rm
 from selm_runtime.score.reward_model import RewardModelScorer, check_reward_model
@@ -56,6 +57,13 @@ def check_scoring(scoring: ScoringConfig, columns: Collection[str]) -> None:
             field = f"spec.scoring.scorers[{i}].rules"
             compile_rules(scorer.rules, field)
             check_rule_columns(scorer.rules, columns, field)
+        if scorer.execution is not None and scorer.execution.tests_column not in columns:
+            there = ", ".join(sorted(columns)) or "none"
+            raise InvalidInput(
+                "NoTests",
+                f"spec.scoring.scorers[{i}].execution.testsColumn: found {scorer.execution.tests_column!r}, which not every "
+                f"row has; there are: {there}",
+            )
 
 
 def check_imported(scoring: ScoringConfig, prefix: str, model: Path) -> None:
@@ -72,19 +80,31 @@ def check_imported(scoring: ScoringConfig, prefix: str, model: Path) -> None:
                 check_pair_rm(model, f"{field}.pairRM")
 
 
-def build_scorers(scoring: ScoringConfig, fetch_model: Callable[[str], Path]) -> list[WeightedScorer]:
-    """The run's scorers in the declared order; `fetch_model(name)` gives the local folder of a reward model.
+BuildJudge = Callable[[ScorerConfig, JudgeConfig, str], Scorer]
+"""From a scorer, its judge, and the judge's path in the spec."""
+
+
+def build_scorers(
+    scoring: ScoringConfig, fetch_model: Callable[[str], Path], build_judge: BuildJudge | None = None
+) -> list[WeightedScorer]:
+    """The run's scorers in the declared order; `fetch_model(name)` gives the local folder of a scorer's model.
 
     Raises InvalidInput for a declaration that cannot work.
     """
     return [
-        WeightedScorer(build_scorer(scorer, f"spec.scoring.scorers[{i}]", fetch_model), scorer.weight)
+        WeightedScorer(build_scorer(scorer, f"spec.scoring.scorers[{i}]", fetch_model, build_judge), scorer.weight)
         for i, scorer in enumerate(scoring.scorers)
     ]
 
 
-def build_scorer(config: ScorerConfig, field: str, fetch_model: Callable[[str], Path]) -> Scorer:
+def build_scorer(
+    config: ScorerConfig, field: str, fetch_model: Callable[[str], Path], build_judge: BuildJudge | None = None
+) -> Scorer:
     """One scorer by its kind; `field` is its path in the spec."""
+    if config.execution is not None:
+        return ExecutionScorer(config.name, config.execution, f"{field}.execution")
+    if config.judge is not None and build_judge is not None:
+        return build_judge(config, config.judge, f"{field}.judge")
     if config.rules is not None:
         return RuleScorer(config.name, config.rules, f"{field}.rules")
     if config.reward_model is not None:

@@ -18,6 +18,7 @@ from selm_runtime.generate.work import response_chunks
 from selm_runtime.phase import PhaseContext
 from selm_runtime.score.candidates import EncodeResponse, PromptCandidates, gather, takes_offline
 from selm_runtime.score.interface import WeightedScorer
+from selm_runtime.score.judges import build_judge
 from selm_runtime.score.pairs import count_pairs, pair_prompts, pairs_table, seeded_draws, summarise
 from selm_runtime.score.scorers import build_scorers, close_all, counts_of, score_prompts
 
@@ -66,8 +67,12 @@ def _responses(ctx: PhaseContext, generation: Manifest, chunk: int) -> list[Row]
 
 
 def run_scorers(ctx: PhaseContext, preparation: Manifest) -> list[WeightedScorer]:
-    """The run's scorers, reward models from Preparation's imports."""
-    return build_scorers(ctx.config.scoring, lambda name: ctx.cache.model(preparation, f"scorers/{name}/"))
+    """The run's scorers, their models from Preparation's imports."""
+    return build_scorers(
+        ctx.config.scoring,
+        lambda name: ctx.cache.model(preparation, f"scorers/{name}/"),
+        lambda scorer, judge, field: build_judge(ctx, preparation, scorer, judge, field),
+    )
 
 
 def base_tokenizer(ctx: PhaseContext, preparation: Manifest) -> Tokenizer:

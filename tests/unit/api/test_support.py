@@ -32,11 +32,6 @@ def gpus(count: int) -> Json:
 
 UNBUILT: dict[str, tuple[Json, str]] = {
     "adapters with dropout": ({"training.lora": {"dropout": 0.1}}, "spec.training.lora.dropout"),
-    "a judge": (
-        {"scoring.scorers": [{"name": "a", "judge": {"endpoint": "http://judge", "model": "m"}}]},
-        "spec.scoring.scorers[0].judge",
-    ),
-    "tests that are run": ({"scoring.scorers": [{"name": "a", "execution": {}}]}, "spec.scoring.scorers[0].execution"),
 }
 
 
@@ -78,6 +73,11 @@ BUILT: dict[str, Json] = {
     "only the best is kept": {"retention.artifacts": "KeepBest"},
     "the initial model as reference": {"training.reference": "Initial"},
     "a pairwise ranker": {"scoring.scorers": [{"name": "a", "pairRM": {"uri": "hf://llm-blender/PairRM"}}]},
+    "a judge": {"scoring.scorers": [{"name": "a", "judge": {"endpoint": "http://judge", "model": "m"}}]},
+    "the policy as its own judge": {
+        "scoring.scorers": [{"name": "a", "judge": {"policy": "Current", "mode": "Grade"}}]
+    },
+    "tests that are run": {"scoring.scorers": [{"name": "a", "execution": {}}]},
     "another pairing rule": {"scoring.pairing": {"rule": "MaxMinProbability", "lengthControl": 0.1}},
     "a length penalty": {"scoring.lengthPenalty": 0.001},
     "a format": {"data.format": "Nectar"},

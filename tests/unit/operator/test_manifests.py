@@ -202,3 +202,33 @@ def test_the_phase_config_in_the_job_is_one_that_the_runtime_reads(name: str) ->
         env_of(job_of(run, iteration, phase, number))["SELM_PHASE_CONFIG"]["value"]
     )
     assert (config.iteration, config.phase, config.attempt) == (iteration, phase, number)
+
+
+def test_judges_keys_reach_the_phases_that_ask_them() -> None:
+    judge = {"endpoint": "http://judge", "model": "m"}
+    keyed = {**judge, "apiKeySecretRef": {"name": "keys", "key": "openai"}}
+    plain = {**judge, "apiKeySecretRef": {"name": "other"}}
+    run = make_run("r").with_spec(
+        scoring={
+            "scorers": [
+                {"name": "gpt-5", "judge": keyed},
+                {"name": "local", "judge": plain},
+                {"name": "open", "judge": judge},
+                {"name": "r", "rules": [{"type": "Length", "target": 3}]},
+            ]
+        },
+        evaluation={"selectBy": {"metric": "WinRate"}},
+    )
+    for phase in Phase:
+        env = {
+            entry["name"]: entry
+            for entry in env_of(job_of(run, 1, phase)).values()
+            if entry["name"].startswith("SELM_JUDGE_KEY")
+        }
+        if phase in (Phase.PREPARATION, Phase.SCORING, Phase.EVALUATION):
+            assert {name: entry["valueFrom"]["secretKeyRef"] for name, entry in env.items()} == {
+                "SELM_JUDGE_KEY_GPT_5": {"name": "keys", "key": "openai"},
+                "SELM_JUDGE_KEY_LOCAL": {"name": "other", "key": "token"},
+            }
+        else:
+            assert env == {}

@@ -77,6 +77,14 @@ def _digest(phase: Phase, change: dict[str, Any] | None = None, files: dict[str,
 G, S, T, E = Phase.GENERATION, Phase.SCORING, Phase.TRAINING, Phase.EVALUATION
 NONE: set[Phase] = set()
 
+JUDGE = {"endpoint": "http://judge", "model": "m", "template": "s3://b/rm"}
+
+
+def judge(change: dict[str, Any]) -> dict[str, Any]:
+    """A judge in the reward model's place, with a change."""
+    return {"scoring": {"scorers": [{"name": "rm", "judge": {**JUDGE, **change}}]}}
+
+
 CONFIG_CHANGES: dict[str, tuple[dict[str, Any], set[Phase]]] = {
     # what is changed: (the change, the phases after Preparation whose digest changes)
     "the run's name and uid": ({"run": {"name": "other", "uid": "9"}}, NONE),
@@ -182,6 +190,49 @@ CONTENT_CHANGES: dict[str, tuple[dict[str, dict[str, str]], set[Phase]]] = {
 def test_config_changes(phase: Phase, what: str) -> None:
     change, changed = CONFIG_CHANGES[what]
     assert (_digest(phase) != _digest(phase, change)) == (phase in changed), what
+
+
+EXECUTION = {"scoring": {"scorers": [{"name": "rm", "execution": {"timeoutSeconds": 5}}]}}
+SCORER_CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], set[Phase]]] = {
+    # what is changed: (before, after, the phases whose digest changes)
+    "a judge's limits": (judge({}), judge({"concurrency": 2, "requestsPerMinute": 9, "tokenBudget": 5}), NONE),
+    "the declared place of a judge's template": (judge({}), judge({"template": "s3://b/other"}), NONE),
+    "a judge's own template for the built-in one": (judge({}), judge({"template": None}), {S, E}),
+    "a judge's endpoint": (judge({}), judge({"endpoint": "http://other"}), {S, E}),
+    "a judge's model": (judge({}), judge({"model": "other"}), {S, E}),
+    "a judge's mode": (judge({}), judge({"mode": "Grade"}), {S, E}),
+    "a judge's pattern": (judge({}), judge({"verdictPattern": "(A|B)"}), {S, E}),
+    "a judge's temperature": (judge({}), judge({"temperature": 1.0}), {S, E}),
+    "a judge's tokens": (judge({}), judge({"maxTokens": 9}), {S, E}),
+    "tests' time": (EXECUTION, {"scoring": {"scorers": [{"name": "rm", "execution": {}}]}}, {S, E}),
+    "a ranker for a reward model": (
+        {},
+        {"scoring": {"scorers": [{"name": "rm", "pairRM": {"uri": "hf://a/rm"}}]}},
+        {S, E},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SCORER_CHANGES)
+@pytest.mark.parametrize("phase", [G, S, T, E])
+def test_scorers_changes(phase: Phase, what: str) -> None:
+    before, after, changed = SCORER_CHANGES[what]
+    assert (_digest(phase, before) != _digest(phase, after)) == (phase in changed), what
+
+
+@pytest.mark.parametrize("phase", [S, E])
+def test_a_judge_of_our_own_counts_by_its_weights(phase: Phase) -> None:
+    def digest(policy: str, changed: str) -> str:
+        own = {"scoring": {"scorers": [{"name": "rm", "judge": {"policy": policy}}]}}
+        return _digest(phase, own, {changed: {"model/model.safetensors": "f"}} if changed else None)
+
+    def matters(policy: str, whose: str) -> bool:
+        return digest(policy, whose) != digest(policy, "")
+
+    # Evaluation depends on the base for other reasons, too, and is judged by it alone.
+    assert matters("Base", "Preparation-0")
+    assert not matters("Base", "Training-1")
+    assert matters("Current", "Training-1") == (phase is S)
 
 
 @pytest.mark.parametrize("what", CONTENT_CHANGES)

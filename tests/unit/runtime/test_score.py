@@ -8,8 +8,6 @@ import re
 import shutil
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from selm_runtime.artifacts.manifest import Manifest
@@ -20,7 +18,6 @@ from selm_runtime.score.candidates import gather
 from selm_runtime.score.interface import Scorable
 from selm_runtime.score.reward_model import RewardModelScorer, check_reward_model, token_batches
 from selm_runtime.score.scorers import build_scorers, check_scoring, score_held_out
-from selm_runtime.tables import RESPONSES
 from support.phase_world import PhaseWorld
 from support.tiny_model import make_tiny_model, make_tiny_reward_model, preference_rows
 
@@ -51,25 +48,7 @@ def new_world(root: Path, model: Path, **settings: object) -> PhaseWorld:
     root.mkdir()
     world = PhaseWorld(root, **settings)  # type: ignore[arg-type]
     world.prepare(model, preference_rows(ROWS))
-    with world.context(Phase.GENERATION, 1) as ctx:
-        for chunk, rows in ((0, range(8)), (1, range(8, ROWS))):
-            records = [
-                {
-                    "row": row,
-                    "policy": "Current",
-                    "sample": sample,
-                    "prompt_ids": [1, 3, row],
-                    "response_ids": [20 + sample, 2],
-                    "text": text,
-                    "finish_reason": "stop",
-                }
-                for row in rows
-                for sample, text in enumerate(TEXTS)
-            ]
-            path = ctx.scratch / "responses.parquet"
-            pq.write_table(pa.Table.from_pylist(records, schema=RESPONSES), path)
-            ctx.folder.commit_chunk(chunk, {"responses.parquet": path}, rows=len(records))
-        world.record(ctx.folder.compose(2))
+    world.commit_responses(TEXTS, ROWS)
     return world
 
 

@@ -1,0 +1,95 @@
+"""What Preparation does for scorers without a model: judges are asked whether they answer, tests are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from selm_runtime.contract import ScoringConfig
+from selm_runtime.data.rows import BATCH_ROWS
+from selm_runtime.errors import InvalidInput
+from selm_runtime.phase import PhaseContext
+from selm_runtime.prepare_sources import StoreSource
+from selm_runtime.score.execution import snippets_of
+from selm_runtime.score.interface import Scorable
+from selm_runtime.score.judge import probe_judge
+from selm_runtime.score.judge_prompts import TEMPLATE, JudgePrompt
+from selm_runtime.score.judges import endpoint_client
+
+MAX_TEMPLATE_BYTES = 1 << 18
+
+
+def bring_judges(ctx: PhaseContext, rows: Path) -> dict[str, Path]:
+    """The judges' templates as files to commit, by logical name, once every judge's prompt and endpoint are tried.
+
+    `rows` is a table of PROMPTS, whose first row's columns templates are tried with. Raises InvalidInput for a
+    template that cannot be, a refused key, a judge that answers nonsense; TemporaryFailure for an endpoint that is away.
+    """
+    files: dict[str, Path] = {}
+    sample = _first(rows)
+    for i, scorer in enumerate(ctx.config.scoring.scorers):
+        if scorer.judge is None:
+            continue
+        judge, field = scorer.judge, f"spec.scoring.scorers[{i}].judge"
+        text = None
+        if judge.template is not None:
+            path = _fetch_template(ctx, judge.template, field, scorer.name)
+            files[f"scorers/{scorer.name}/{TEMPLATE}"] = path
+            text = _text(path, judge.template, field)
+        prompt = JudgePrompt(judge, text, field)
+        prompt.render(sample, *(("",) if judge.mode == "Grade" else ("", "")))
+        if judge.policy is None:
+            client = endpoint_client(ctx, scorer, judge, field)
+            try:
+                probe_judge(client, prompt, judge, field, sample)
+            finally:
+                client.close()
+    return files
+
+
+def check_tests(scoring: ScoringConfig, paths: Iterable[Path]) -> None:
+    """Raises InvalidInput at the first row whose tests cannot be run, where a scorer runs tests."""
+    wanted = [
+        (scorer.execution, f"spec.scoring.scorers[{i}].execution")
+        for i, scorer in enumerate(scoring.scorers)
+        if scorer.execution is not None
+    ]
+    for path in paths if wanted else ():
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(BATCH_ROWS, columns=["row", "columns"]):
+                for row in batch.to_pylist():
+                    for execution, field in wanted:
+                        snippets_of(dict(row["columns"]), row["row"], execution, field)
+
+
+def _fetch_template(ctx: PhaseContext, uri: str, field: str, name: str) -> Path:
+    folder, _, file = uri.rpartition("/")
+    source = StoreSource.resolve(folder, ctx.config.artifacts, field=f"{field}.template", only=file)
+    size = source.sizes().get(file)
+    if size is None or size > MAX_TEMPLATE_BYTES:
+        found = "no file" if size is None else f"{size} bytes"
+        raise InvalidInput(
+            "InvalidTemplate",
+            f"{field}.template: found {found} at {uri}; allowed is a Jinja template of at most {MAX_TEMPLATE_BYTES} bytes",
+        )
+    path = ctx.scratch / "judges" / name / TEMPLATE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source.fetch(file, path)
+    return path
+
+
+def _text(path: Path, uri: str, field: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput("InvalidTemplate", f"{field}.template: {uri} is no UTF-8 text: {error}") from error
+
+
+def _first(rows: Path) -> Scorable:
+    with pq.ParquetFile(rows) as file:
+        for batch in file.iter_batches(1):
+            row = batch.to_pylist()[0]
+            return Scorable(row["row"], row["prompt"], "", "stop", dict(row["columns"]))
+    raise InvalidInput("TooFewRows", "spec.data: no row to try the judges' prompts with")

@@ -1,0 +1,153 @@
+"""LLM judges: Pairwise compares two responses in both orders (a ranker), Grade gives each a number (a scalar scorer).
+
+**Pairwise** (Zheng et al. 2023, 2306.05685): each pair is asked about twice, with the responses' places changed. A
+verdict is +1, 0 or −1 for the first; the margin is the mean of the two, so a judge that prefers a place and not a
+response gives 0 (`inconsistent` counts these), and the probability to win is (1 + margin) / 2. Equal texts tie
+without being asked about. **Grade** (Yuan et al. 2024, self-rewarding, 2401.10020) reads a number.
+
+An answer that cannot be read (`unreadable`), and a question that the endpoint refuses (`refused`), count as missing:
+a pair without both verdicts has none, a response without its grade no score. None is guessed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from selm_runtime.contract import JudgeConfig
+from selm_runtime.errors import InvalidInput
+from selm_runtime.judge.chat import ChatModel, ChatReply, ChatRequest
+from selm_runtime.score.interface import Comparisons, Scorable
+from selm_runtime.score.judge_prompts import JudgePrompt
+
+NONSENSE_ANSWERS = 20
+"""So many answers of one call without any verdict are no chance: the judge or its prompt is wrong."""
+PROBES = 3
+"""Preparation asks a judge so many questions; one readable answer is enough."""
+
+
+class _Judge:
+    """What both modes share: asking, reading, counting."""
+
+    def __init__(
+        self,
+        name: str,
+        model: ChatModel,
+        prompt: JudgePrompt,
+        config: JudgeConfig,
+        field: str,
+        between: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`between` is called while answers come in: it may raise to stop."""
+        self._name, self._model, self._prompt = name, model, prompt
+        self._config, self._field, self._between = config, field, between
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def counts(self) -> dict[str, float]:
+        counts: dict[str, float] = dict(self._counts)
+        self._counts.clear()
+        return counts
+
+    def close(self) -> None:
+        self._model.close()
+
+    def _ask(self, questions: Sequence[str]) -> list[float | None]:
+        """The verdict of each question. Raises InvalidInput where none of many answers can be read."""
+        requests = [
+            ChatRequest((("user", question),), self._config.max_tokens, self._config.temperature)
+            for question in questions
+        ]
+        replies = self._model.complete(requests, self._between)
+        verdicts = [None if reply is None else self._prompt.verdict(reply) for reply in replies]
+        answered = [reply for reply in replies if reply is not None]
+        self._counts["asked"] += len(questions)
+        self._counts["refused"] += len(replies) - len(answered)
+        self._counts["unreadable"] += sum(verdict is None for verdict in verdicts) - (len(replies) - len(answered))
+        self._counts["tokens"] += sum(reply.tokens or 0 for reply in answered)
+        if len(verdicts) >= NONSENSE_ANSWERS and all(verdict is None for verdict in verdicts):
+            raise nonsense(self._field, replies)
+        return verdicts
+
+
+class PairwiseJudge(_Judge):
+    """A ranker."""
+
+    def compare(self, prompts: Sequence[Sequence[Scorable]]) -> list[Comparisons]:
+        places = [
+            (p, i, j)
+            for p, prompt in enumerate(prompts)
+            for i in range(len(prompt))
+            for j in range(i + 1, len(prompt))
+            if prompt[i].text != prompt[j].text
+        ]
+        questions = []
+        for p, i, j in places:
+            first, second = prompts[p][i], prompts[p][j]
+            questions.append(self._prompt.render(first, first.text, second.text))
+            questions.append(self._prompt.render(first, second.text, first.text))
+        verdicts = self._ask(questions)
+        margins: dict[tuple[int, int, int], float | None] = {}
+        for k, place in enumerate(places):
+            forth, back = verdicts[2 * k], verdicts[2 * k + 1]
+            if forth is None or back is None:
+                margins[place] = None
+                self._counts["missingPairs"] += 1
+            else:
+                margins[place] = (forth - back) / 2
+                self._counts["inconsistent"] += forth == back != 0
+        return [
+            Comparisons.of(
+                len(prompt),
+                {(i, j): margins.get((p, i, j), 0.0) for i in range(len(prompt)) for j in range(i + 1, len(prompt))},
+                lambda margin: (1.0 + margin) / 2,
+            )
+            for p, prompt in enumerate(prompts)
+        ]
+
+
+class GradingJudge(_Judge):
+    """A scalar scorer."""
+
+    def score(self, responses: Sequence[Scorable]) -> list[float | None]:
+        return self._ask([self._prompt.render(response, response.text) for response in responses])
+
+
+def judge_of(
+    name: str,
+    model: ChatModel,
+    prompt: JudgePrompt,
+    config: JudgeConfig,
+    field: str,
+    between: Callable[[], None] = lambda: None,
+) -> PairwiseJudge | GradingJudge:
+    """The judge of the declared mode."""
+    kind = PairwiseJudge if config.mode == "Pairwise" else GradingJudge
+    return kind(name, model, prompt, config, field, between)
+
+
+def probe_judge(model: ChatModel, prompt: JudgePrompt, config: JudgeConfig, field: str, sample: Scorable) -> None:
+    """Asks a judge about easy cases (`sample` gives the row's columns). Raises InvalidInput where none is readable."""
+    cases = (("What is 2 + 2?", "4", "5"), ("Name a colour.", "Red.", "No."), ("Say hello.", "Hello!", "Goodbye."))
+    requests = []
+    for asked, good, bad in cases[:PROBES]:
+        scorable = Scorable(sample.row, [{"role": "user", "content": asked}], good, "stop", sample.columns)
+        question = prompt.render(scorable, *((good, bad) if config.mode == "Pairwise" else (good,)))
+        requests.append(ChatRequest((("user", question),), config.max_tokens, config.temperature))
+    replies = model.complete(requests)
+    if not any(reply is not None and prompt.verdict(reply) is not None for reply in replies):
+        raise nonsense(field, replies)
+
+
+def nonsense(field: str, replies: Sequence[ChatReply | None]) -> InvalidInput:
+    """What is said of a judge whose answers hold no verdict."""
+    said = [reply.text for reply in replies if reply is not None]
+    example = f"; one ends with {said[0].strip()[-160:]!r}" if said else "; all were refused by the endpoint"
+    return InvalidInput(
+        "JudgeAnswersNonsense",
+        f"{field}: none of {len(replies)} answers holds a verdict{example}; allowed is a model that ends with what "
+        "verdictPattern finds, within maxTokens",
+    )

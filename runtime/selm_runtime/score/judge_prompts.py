@@ -1,0 +1,100 @@
+"""What a judge is asked and how its answer is read: prompt templates, and the pattern of verdicts.
+
+A template is Jinja (sandboxed). It may use `conversation` (messages with `role` and `content`), `prompt` (the last
+user turn's text), `columns` (the row's other columns) and, for Pairwise, `response_a` and `response_b`, for Grade
+`response`; those of the mode it must use. What it renders is sent as one user message.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+import regex
+from jinja2 import StrictUndefined, TemplateError, meta
+from jinja2.sandbox import SandboxedEnvironment
+
+from selm_runtime.contract import JudgeConfig
+from selm_runtime.errors import InvalidInput
+from selm_runtime.judge.chat import ChatReply
+from selm_runtime.score.interface import Scorable
+
+TEMPLATE = "template.jinja"
+"""The name of a judge's template among its files of Preparation, below `scorers/<name>/`."""
+RESPONSES = {"Pairwise": ("response_a", "response_b"), "Grade": ("response",)}
+ALWAYS = ("conversation", "prompt", "columns")
+PATTERNS = {"Pairwise": r"\[\[(A|B|C)\]\]", "Grade": r"(?i)score:\s*(-?\d+(?:\.\d+)?)"}
+VERDICTS = {"A": 1.0, "B": -1.0, "C": 0.0}
+
+
+class JudgePrompt:
+    """One judge's template and pattern, checked."""
+
+    def __init__(self, config: JudgeConfig, template: str | None, field: str) -> None:
+        """`template` is the file's text, None for the mode's own; `field` the judge's path in the spec.
+
+        Raises InvalidInput for a template that is no Jinja, names unknown things or leaves out a response, and for a
+        pattern that is no regular expression with one group.
+        """
+        self._mode = config.mode
+        environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+        source = template if template is not None else built_in_template(config.mode)
+        wanted = RESPONSES[config.mode]
+        try:
+            found = meta.find_undeclared_variables(environment.parse(source))
+            self._template = environment.from_string(source)
+        except TemplateError as error:
+            raise InvalidInput("InvalidTemplate", f"{field}.template: no Jinja template: {error}") from error
+        allowed = {*wanted, *ALWAYS}
+        if found - allowed or set(wanted) - found:
+            raise InvalidInput(
+                "InvalidTemplate",
+                f"{field}.template: uses {', '.join(sorted(found)) or 'no variable'}; {' and '.join(wanted)} must be used "
+                f"in mode {config.mode}, and {', '.join(ALWAYS)} may be",
+            )
+        pattern = config.verdict_pattern if config.verdict_pattern is not None else PATTERNS[config.mode]
+        try:
+            self._pattern = regex.compile(pattern)
+        except regex.error as error:
+            raise InvalidInput(
+                "InvalidPattern", f"{field}.verdictPattern: {pattern!r} is no regular expression: {error}"
+            ) from error
+        if self._pattern.groups != 1:
+            raise InvalidInput(
+                "InvalidPattern",
+                f"{field}.verdictPattern: {pattern!r} has {self._pattern.groups} groups; one, around the verdict, is needed",
+            )
+        self._field = field
+
+    def render(self, of: Scorable, *responses: str) -> str:
+        """The question about one response (Grade) or two (Pairwise). Raises InvalidInput where the template fails."""
+        asked = [message["content"] for message in of.messages if message["role"] == "user"]
+        values: dict[str, Any] = {
+            "conversation": list(of.messages),
+            "prompt": asked[-1] if asked else "",
+            "columns": dict(of.columns),
+            **dict(zip(RESPONSES[self._mode], responses, strict=True)),
+        }
+        try:
+            return self._template.render(values)
+        except TemplateError as error:
+            raise InvalidInput("InvalidTemplate", f"{self._field}.template: fails on row {of.row}: {error}") from error
+
+    def verdict(self, reply: ChatReply) -> float | None:
+        """The last match's verdict: Pairwise 1 for A, −1 for B, 0 for C; Grade the number. None where there is none."""
+        matches = self._pattern.findall(reply.text, timeout=5.0)
+        if not matches:
+            return None
+        found = matches[-1].strip()
+        if self._mode == "Pairwise":
+            return VERDICTS.get(found.upper())
+        try:
+            number = float(found)
+        except ValueError:
+            return None
+        return number if abs(number) < 1e9 else None
+
+
+def built_in_template(mode: str) -> str:
+    """The mode's own template."""
+    return resources.files("selm_runtime.score").joinpath(f"prompts/{mode.lower()}.jinja").read_text(encoding="utf-8")
