@@ -80,6 +80,16 @@ BY_PREPARATION: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
         ("spec.scoring.scorers[0].rewardModel.uri", "LlamaForCausalLM"),
     ),
     ("too-few-pairs", {"training": {"batchSize": 1000}}, ("spec.training.batchSize", "1000")),
+    (
+        "no-such-module",
+        {"training": {"lora": {"targetModules": ["wqkv"]}}},
+        ("spec.training.lora.targetModules", "wqkv"),
+    ),
+    (
+        "no-tracker",
+        {"training": {"reportTo": {"mlflow": {"trackingURI": "http://mlflow:5000", "experiment": "e"}}}},
+        ("spec.training.reportTo.mlflow", "image"),
+    ),
 ]
 
 

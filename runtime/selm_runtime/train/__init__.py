@@ -3,14 +3,15 @@
 launch.py       the pod's entry: fetches inputs, starts the ranks, commits as node 0
 __main__.py, agent.py   torchrun's agent for one node, static rendezvous
 worker.py       one rank's process
-loop.py         what a rank does, top to bottom
+loop.py         what a rank does, top to bottom, in its surroundings.py
 batches.py      which pairs each step, rank and micro-batch holds (pure)
 objectives/     one pure module an objective, and their registry
 packing.py, attention.py, logprobs.py, model.py   from pairs to summed log-probs, nothing padded
 reference.py, anchor.py   the reference's log-probs, and the check that the first step starts from them
+lora.py, quantized.py   adapters in place of all weights, which then may be held in four bits
 engine.py       DeepSpeed
 checkpoint.py, export.py
-metrics.py, monitor.py, throughput.py, tracking.py   what it says of itself, in the manifest and beside it
+metrics.py, monitor.py, throughput.py, tracking.py, trackers.py   what it says of itself, in the manifest and beside it
 """
 
 from __future__ import annotations

@@ -2,47 +2,29 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
 from selm_runtime import faults
-from selm_runtime.artifacts.commit import PhaseFolder
-from selm_runtime.contract import PhaseConfig
 from selm_runtime.errors import TemporaryFailure
-from selm_runtime.reporting import Reporter
 from selm_runtime.train import anchor, batches, guard, lora, metrics, model, quantized, reference, running, trackers
 from selm_runtime.train.checkpoint import Checkpointer, Progress
 from selm_runtime.train.engine import Engine, dtype_of
 from selm_runtime.train.export import export
-from selm_runtime.train.job import METRICS_FILE, REFERENCE_FILE, Outcome, Stop, TrainJob
+from selm_runtime.train.job import METRICS_FILE, REFERENCE_FILE, Outcome
 from selm_runtime.train.lr import learning_rate
 from selm_runtime.train.monitor import Monitor
 from selm_runtime.train.objectives import Record, Running, Sums, in_force, needs_of, objective_of
 from selm_runtime.train.packing import PackedBatch, pack
 from selm_runtime.train.pairs import Pair, PairTable, is_own
 from selm_runtime.train.processes import freeze_collector
-from selm_runtime.train.ranks import PATIENT, PROMPT, Ranks
+from selm_runtime.train.ranks import PATIENT, PROMPT
 from selm_runtime.train.reference import ReferenceTable
+from selm_runtime.train.surroundings import Surroundings
 from selm_runtime.train.throughput import Lengths, Shape
 from selm_runtime.train.tracking import EventFiles, Tracking
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What training needs besides its inputs; the same on every rank but for the rank itself."""
-
-    job: TrainJob
-    config: PhaseConfig
-    folder: PhaseFolder
-    ranks: Ranks
-    reporter: Reporter
-    stop: Stop
 
 
 def train(here: Surroundings) -> Outcome:
@@ -70,14 +52,14 @@ def train(here: Surroundings) -> Outcome:
         for rows in schedule.steps
     ]
     checkpointer = Checkpointer(here.folder, training, ranks, here.job.scratch, here.reporter)
-    with _stage(here, "restore"):
+    with here.stage("restore"):
         restored = checkpointer.restore(here.stop)
 
     table: ReferenceTable | None = None
     if restored is None and needs.reference and here.job.reference is not None:
         table = _reference_of_another_model(here, pairs, schedule.rows)
-    with _stage(here, "load"):
-        policy = _load(here, here.job.policy)
+    with here.stage("load"):
+        policy = here.load(here.job.policy)
     whole = sum(map(quantized.elements, policy.parameters()))
     if training.lora is not None:
         lora.add_adapters(
@@ -93,9 +75,9 @@ def train(here: Surroundings) -> Outcome:
         tokens=batches.largest_micro_batch(plans, tokens),
         budget=model.activation_budget(ranks.device, ranks.local_size),
     )
-    with _stage(here, "initialize"):
+    with here.stage("initialize"):
         engine = Engine(policy.to(ranks.device), training)
-    _heed_stop(here, "the model was loaded")
+    here.heed_stop("the model was loaded")
     model.check_packing(engine.module, ranks.device)
 
     if restored is None:
@@ -108,7 +90,7 @@ def train(here: Surroundings) -> Outcome:
         progress, parts = restored
         if parts is not None:
             engine.load(parts)
-            _heed_stop(here, "the checkpoint was loaded")
+            here.heed_stop("the checkpoint was loaded")
 
     monitor = _monitor(here, shape, progress, len(plans))
     freeze_collector()
@@ -138,7 +120,7 @@ def train(here: Surroundings) -> Outcome:
 
     between()
     ranks.expect(PATIENT)
-    with _stage(here, "export"):
+    with here.stage("export"):
         export(
             engine,
             here.job.policy,
@@ -236,9 +218,9 @@ def _reference(here: Surroundings, module: nn.Module, pairs: Mapping[int, Pair],
     def between(done: int, total: int, tokens_per_second: float) -> None:
         if here.ranks.is_first:
             here.reporter.progress(done=done, total=total, unit="rows", tokens_per_second=round(tokens_per_second, 1))
-        _heed_stop(here, "the reference pass was made")
+        here.heed_stop("the reference pass was made")
 
-    with _stage(here, "reference"):
+    with here.stage("reference"):
         return reference.compute(
             module,
             pairs,
@@ -253,28 +235,9 @@ def _reference(here: Surroundings, module: nn.Module, pairs: Mapping[int, Pair],
 def _reference_of_another_model(here: Surroundings, pairs: Mapping[int, Pair], rows: Sequence[int]) -> ReferenceTable:
     """`reference: Initial`: the base is loaded for this pass and freed before the policy is."""
     assert here.job.reference is not None
-    module = _load(here, here.job.reference).to(here.ranks.device).eval()
+    module = here.load(here.job.reference).to(here.ranks.device).eval()
     model.check_packing(module, here.ranks.device)
     return _reference(here, module, pairs, rows)
-
-
-def _load(here: Surroundings, folder: Path) -> model.ResponseLogProbs:
-    """Policy or reference, in the number format of the training."""
-    training = here.config.training
-    dtype = dtype_of(training)
-    return model.load(
-        folder,
-        dtype=dtype,
-        max_length=training.max_length,
-        trust_remote_code=here.config.model.trust_remote_code,
-        options=quantized.loading_options(training.lora, dtype, here.ranks.device),
-    )
-
-
-def _heed_stop(here: Surroundings, while_: str) -> None:
-    """Raise TemporaryFailure on every rank once one was asked to go: where there is nothing new to save."""
-    if here.ranks.most([here.stop.requested])[0]:
-        raise TemporaryFailure("Preempted", f"the pod was asked to end while {while_}; what is committed is kept")
 
 
 def _leave(
@@ -310,12 +273,3 @@ def _monitor(here: Surroundings, shape: Shape | None, progress: Progress, steps:
         )
         tracking.replay(progress.history)
     return Monitor(here.config, here.ranks, here.reporter, shape, steps=steps, tracking=tracking)
-
-
-@contextmanager
-def _stage(here: Surroundings, name: str) -> Iterator[None]:
-    """Report on rank 0 how many seconds a stage took."""
-    started = time.monotonic()
-    yield
-    if here.ranks.is_first:
-        here.reporter.event("stage", name=name, seconds=round(time.monotonic() - started, 3))

@@ -21,8 +21,9 @@ from selm_runtime.errors import PhaseFailure
 from selm_runtime.reporting import Reporter
 from selm_runtime.train import ranks
 from selm_runtime.train.job import Outcome, TrainJob
-from selm_runtime.train.loop import Surroundings, train
+from selm_runtime.train.loop import train
 from selm_runtime.train.processes import die_with_parent
+from selm_runtime.train.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
 
