@@ -24,6 +24,8 @@ LABEL_RUN_UID = "selm.dev/run-uid"  # the run's uid: a run of the same name that
 LABEL_PHASE = "selm.dev/phase"  # the phase, spelled as in status
 LABEL_ITERATION = "selm.dev/iteration"
 LABEL_ATTEMPT = "selm.dev/attempt"
+LABEL_CONTROL_OF = "selm.dev/control-of"
+"""On a control run: the run that it is compared with. People and reports select by it."""
 LABEL_NAME = "app.kubernetes.io/name"
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 APP_NAME = "selm-runtime"
@@ -90,6 +92,7 @@ class ConditionType:
     SUSPENDED = "Suspended"
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
+    CONTROL_CREATED = "ControlCreated"  # only where evaluation.control asks for one
 
 
 class Reason:
@@ -126,6 +129,11 @@ class Reason:
     ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
     TEMPORARY_DEADLINE_EXCEEDED = "TemporaryDeadlineExceeded"
     NOT_STALLED = "NotStalled"
+
+    CONTROL_CREATED = "ControlCreated"
+    CONTROL_NAME_TAKEN = "ControlNameTaken"
+    CONTROL_REFUSED = "ControlRefused"
+    CONTROL_WAITING = "ControlWaiting"  # until iteration 1 is scored
 
     # events alone
     PHASE_STARTED = "PhaseStarted"

@@ -40,7 +40,14 @@ class DeleteService:
     uid: str
 
 
-Action = CreateJob | DeleteJob | ApplyService | DeleteService
+@dataclass(frozen=True)
+class CreateRun:
+    """POST the control run. One that is there already is found by the next pass, whoever made it."""
+
+    manifest: Json
+
+
+Action = CreateJob | CreateRun | DeleteJob | ApplyService | DeleteService
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The effects. Each is idempotent by its name, its uid or its owner; the first that fails ends the pass.
 
-Four effects exist and no more: POST a Job, delete a Job, apply a Service, delete a Service.
+Five effects exist and no more: POST a Job, delete a Job, apply a Service, delete a Service, POST the control run.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from selm_operator.decision import Action, ApplyService, CreateJob, DeleteJob, DeleteService
+from selm_operator.decision import Action, ApplyService, CreateJob, CreateRun, DeleteJob, DeleteService
 from selm_operator.jobs import Jobs, ListedJobs
-from selm_operator.kube import JOBS, SERVICES, Api, ApiError, Resource, owner_uid
+from selm_operator.kube import JOBS, RUNS, SERVICES, Api, ApiError, Resource, owner_uid
 from selm_operator.metrics import API_WRITES
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,14 @@ class EffectRefused(Exception):
         self.what, self.error = what, error
 
 
+class ControlRefused(Exception):
+    """The API server refused the control run. All other effects of the pass were done."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(f"the control run was refused: {error}")
+        self.error = error
+
+
 class Executor:
     """Carries out a decision's actions for one run. `leading` is asked before each of them."""
 
@@ -47,19 +55,28 @@ class Executor:
         self.api, self.leading, self.jobs = api, leading, jobs or ListedJobs(api)
 
     async def execute(self, namespace: str, actions: tuple[Action, ...]) -> None:
-        """Raises NotLeading, JobNameTaken, EffectRefused, ApiError, or aiohttp's errors, at the first that fails."""
+        """Raises NotLeading, JobNameTaken, EffectRefused, ApiError, or aiohttp's errors, at the first that fails; and
+        ControlRefused after the last, for nothing else waits for the control run."""
+        refused: ControlRefused | None = None
         for action in actions:
             if not self.leading():
                 raise NotLeading
             match action:
                 case CreateJob():
                     await self.create_job(namespace, action)
+                case CreateRun():
+                    try:
+                        await self.create_run(namespace, action)
+                    except ControlRefused as error:
+                        refused = error
                 case DeleteJob():
                     await self.delete(JOBS, namespace, "Job", action)
                 case ApplyService():
                     await self.apply_service(namespace, action)
                 case DeleteService():
                     await self.delete(SERVICES, namespace, "Service", action)
+        if refused is not None:
+            raise refused
 
     async def create_job(self, namespace: str, action: CreateJob) -> None:
         name = action.manifest["metadata"]["name"]
@@ -86,6 +103,20 @@ class Executor:
         if owner_uid(job) != owner_uid(action.manifest) or job["metadata"].get("deletionTimestamp"):
             raise JobNameTaken(job)
         self.jobs.made(job)
+
+    async def create_run(self, namespace: str, action: CreateRun) -> None:
+        """A name that is taken meanwhile is no error: the next pass reads whose it is. Raises ControlRefused, ApiError."""
+        name = action.manifest["metadata"]["name"]
+        API_WRITES.labels("SELMRun").inc()
+        try:
+            await self.api.create(RUNS, namespace, action.manifest)
+        except ApiError as error:
+            if error.code == 409 and error.reason == "AlreadyExists":
+                return
+            if error.code in REFUSALS:
+                raise ControlRefused(error) from error
+            raise
+        log.info("created SELMRun %s/%s", namespace, name)
 
     async def delete(self, resource: Resource, namespace: str, kind: str, action: DeleteJob | DeleteService) -> None:
         API_WRITES.labels(kind).inc()

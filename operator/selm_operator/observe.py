@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from selm_operator.constants import LABEL_JOB_NAME, LABEL_RUN_UID
 from selm_operator.decide.case import Case
 from selm_operator.decide.children import expiry
+from selm_operator.decide.control import control_due
 from selm_operator.decide.progress import wants_pods
 from selm_operator.jobs import Jobs
 from selm_operator.kube import EVENTS, JOBS, PODS, RUNS, SERVICES, Api, ApiError, Json, owner_uid
-from selm_operator.manifests.names import service_name
+from selm_operator.manifests.names import control_name, service_name
 from selm_operator.settings import Settings
-from selm_operator.snapshot import JobView, RunView, ServiceView, Snapshot, read_job, read_pod, read_run
+from selm_operator.snapshot import ControlView, JobView, RunView, ServiceView, Snapshot, read_job, read_pod, read_run
 from selm_runtime.contract import Phase
 
 
@@ -55,6 +56,8 @@ async def observe(
         snapshot = replace(snapshot, pods=mine, pods_of=case.job.name, not_made=not_made)
     if case.position is not None and case.position[1] is Phase.TRAINING and not _is_at_work(case):
         snapshot = replace(snapshot, service=await _service(api, run))
+    if control_due(run.spec, run.status):
+        snapshot = replace(snapshot, control=await _control(api, run))
     due = expiry(run.spec, run.status)
     if due is not None and due <= snapshot.now:
         everything = await jobs_of.of_run(run, everything=True)
@@ -96,6 +99,20 @@ def _last_seen(event: Json) -> str:
 
 def _is_at_work(case: Case) -> bool:
     return case.job is not None and case.is_active(case.job)
+
+
+async def _control(api: Api, run: RunView) -> ControlView:
+    """One request a pass, until the control run is in the book."""
+    try:
+        found = await api.get(RUNS, run.namespace, control_name(run.name))
+    except ApiError as error:
+        if error.code == 404:
+            return ControlView()
+        raise
+    metadata = found["metadata"]
+    owners = ", ".join(f"{o['kind']} {o['name']} ({o['uid']})" for o in metadata.get("ownerReferences") or ())
+    ours = owner_uid(found) == run.uid and "deletionTimestamp" not in metadata
+    return ControlView(uid=metadata["uid"], ours=ours, owners=owners)
 
 
 async def _service(api: Api, run: RunView) -> ServiceView | None:

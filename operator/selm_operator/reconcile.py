@@ -14,7 +14,7 @@ from selm_operator.constants import ConditionType
 from selm_operator.decide import decide
 from selm_operator.decision import CreateJob, Decision
 from selm_operator.events import EventRecorder
-from selm_operator.execute import EffectRefused, Executor, JobNameTaken
+from selm_operator.execute import ControlRefused, EffectRefused, Executor, JobNameTaken
 from selm_operator.jobs import Jobs, ListedJobs
 from selm_operator.jobs_watch import RunKey
 from selm_operator.kube import RUNS, Api, ApiError, Json
@@ -33,7 +33,7 @@ from selm_operator.metrics import (
 from selm_operator.observe import observe
 from selm_operator.queue import Again, Gone, Look
 from selm_operator.settings import Settings
-from selm_operator.snapshot import Obstacle, Snapshot
+from selm_operator.snapshot import ControlView, Obstacle, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +96,9 @@ class Reconciler:
             await self.executor.execute(namespace, decision.actions)
         except JobNameTaken as taken:
             decision = self._decide_again(snapshot, "JobNameTaken", taken_message(taken.job))
+        except ControlRefused as control:
+            # What else was to be done is done: only what is told of the control run differs.
+            decision = decide(replace(snapshot, control=ControlView(refused=control.error.message)))
         except EffectRefused as refused:
             decision = self._decide_again(
                 snapshot, "EffectRefused", f"{refused.what} was refused: {refused.error.message}"

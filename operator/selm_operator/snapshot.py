@@ -146,6 +146,18 @@ class ServiceView:
 
 
 @dataclass(frozen=True)
+class ControlView:
+    """What holds the control run's name. `uid` is None where nothing does."""
+
+    uid: str | None = None
+    ours: bool = False
+    owners: str = ""
+    """Of another's run: who owns it, in words."""
+    refused: str | None = None
+    """What the API server answered to this pass's POST, where it refused the object."""
+
+
+@dataclass(frozen=True)
 class RunView:
     """The run as read. `spec` is None where it breaks a rule of the API; `spec_errors` then say which."""
 
@@ -184,6 +196,8 @@ class Snapshot:
     not_made: str | None = None
     """Why pods of that Job are not made, in the API server's words: a quota, an admission rule."""
     service: ServiceView | None = None
+    control: ControlView | None = None
+    """Read where a control run is due and not in the book; else None."""
     obstacle: Obstacle | None = None
 
 

@@ -43,7 +43,8 @@ def check_conditions(run: Json, status: SELMRunStatus) -> None:
     """
     written = status.model_dump(mode="json", by_alias=True, exclude_none=True)
     conditions = written["conditions"]
-    assert [c["type"] for c in conditions] == TYPES
+    controlled = ["ControlCreated"] if run.get("spec", {}).get("evaluation", {}).get("control") else []
+    assert [c["type"] for c in conditions] == [*TYPES, *controlled]
     for condition in conditions:
         assert condition["reason"] in REASONS, condition
         assert condition["message"], condition

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from selm_operator.decision import ApplyService, CreateJob, Decision, DeleteJob, DeleteService
+from selm_operator.decision import ApplyService, CreateJob, CreateRun, Decision, DeleteJob, DeleteService
 from selm_operator.kube import EVENTS, JOBS, Json
 from support.fake_cluster import NAMESPACE, digest, stamp
 from support.operator_world import World
@@ -188,6 +188,8 @@ def actions_of(decision: Decision) -> tuple[str, ...]:
         match action:
             case CreateJob():
                 words.append(f"create {action.manifest['metadata']['name']}")
+            case CreateRun():
+                words.append(f"create run {action.manifest['metadata']['name']}")
             case DeleteJob():
                 words.append(f"delete {action.name}")
             case ApplyService():

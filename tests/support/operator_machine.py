@@ -39,6 +39,8 @@ SLOTS = st.integers(0, 1)
 POINTS = (
     ("before", "create", "jobs"),
     ("after", "create", "jobs"),
+    ("before", "create", "selmruns"),
+    ("after", "create", "selmruns"),
     ("before", "replace", "selmruns"),
     ("after", "replace", "selmruns"),
     ("before", "delete", "jobs"),
@@ -63,12 +65,20 @@ class OperatorMachine(OperatorInvariants):
     def pass_began(self) -> int:
         return self.passes[self.stepping][1] if self.stepping in self.passes else self.cluster.version
 
-    @initialize(iterations=st.integers(1, 2), offline=st.booleans(), attempts=st.integers(1, 2), stops=st.booleans())
-    def begin(self, iterations: int, offline: bool, attempts: int, stops: bool) -> None:
+    @initialize(
+        iterations=st.integers(1, 2),
+        offline=st.booleans(),
+        attempts=st.integers(1, 2),
+        stops=st.booleans(),
+        control=st.booleans(),
+    )
+    def begin(self, iterations: int, offline: bool, attempts: int, stops: bool, control: bool) -> None:
         run = make_run().with_iterations(iterations).with_shards(2, 1).with_nodes(2, gpus=1)
         run.with_retry(maxAttempts=attempts)
         if offline:
             run.offline(1)
+        if control:
+            run.with_spec(evaluation={"control": True})
         if stops:
             run.with_spec(evaluation={"stopWhen": {"maxKL": FAR / 2}})
         self.cluster.store(RUNS, NAMESPACE, run.obj())
@@ -316,6 +326,10 @@ class OperatorMachine(OperatorInvariants):
         assert states <= {"Succeeded", "Skipped"}
         if "stoppedEarly" not in self.status:
             assert self.status["iterations"][-1]["iteration"] == self.cluster.run("tiny")["spec"]["iterations"]
+        if self.cluster.run("tiny")["spec"]["evaluation"].get("control"):
+            self.look(0)
+            made = [what for what in self.cluster.log if what == ("create", "selmruns", "tiny-control")]
+            assert (len(made), "control" in self.status) == (1, True), "there is to be one control run"
         assert not self.active(), "a finished run has an active Job"
 
     def rest(self) -> None:

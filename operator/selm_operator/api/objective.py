@@ -205,6 +205,11 @@ class ObjectiveSpec(SpecModel):
     ] = None
 
     @property
+    def reads_alpha(self) -> bool:
+        """Whether the loss has a term that `alpha` weighs."""
+        return self.type in ("SELM", "XPO", "VPO", "SEPOPO", "GEB")
+
+    @property
     def alpha_explores(self) -> bool:
         """Whether `alpha` weighs a term on the policy's own responses; VPO calibrated on the chosen needs none."""
         return not (self.type == "VPO" and self.vpo is not None and self.vpo.calibration == "Chosen")

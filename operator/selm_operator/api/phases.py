@@ -133,6 +133,14 @@ class EvaluationSpec(SpecModel):
         StopWhenSpec,
         Field(description="when the run ends early; raising iterations takes it further."),
     ] = StopWhenSpec()
+    control: Annotated[
+        Bool,
+        Field(
+            description="whether a second run, <name>-control, does the same with alpha 0; it is made when iteration 1 is "
+            "scored, whose responses and pairs it takes over."
+        ),
+        Change.IMMUTABLE,
+    ] = False
     resources: Annotated[
         Resources | None,
         Field(description="the compute resources of the pod, as in a container."),

@@ -15,7 +15,15 @@ from selm_runtime.contract_engine import problems, shipped_arguments
 
 def impossible(spec: SELMRunSpec) -> list[FieldError]:
     """Combinations that no phase could obey, each with the field to change, what was found and what is allowed."""
-    return [*_ranks(spec), *_engine(spec), *_engines(spec), *_engine_args(spec), *_policies(spec), *_selection(spec)]
+    return [
+        *_ranks(spec),
+        *_engine(spec),
+        *_engines(spec),
+        *_engine_args(spec),
+        *_policies(spec),
+        *_selection(spec),
+        *_control(spec),
+    ]
 
 
 def _ranks(spec: SELMRunSpec) -> Iterator[FieldError]:
@@ -79,6 +87,24 @@ def _selection(spec: SELMRunSpec) -> Iterator[FieldError]:
             "spec.evaluation.selectBy.metric",
             "must be WinRate or MeanReward where data.format is Prompts: there are no offline pairs to be accurate on; "
             "found PreferenceAccuracy",
+        )
+
+
+def _control(spec: SELMRunSpec) -> Iterator[FieldError]:
+    if not spec.evaluation.control:
+        return
+    objective = spec.training.objective
+    if not objective.reads_alpha:
+        yield FieldError(
+            "spec.evaluation.control",
+            "may be true only where alpha weighs a part of training.objective (SELM, XPO, VPO, SEPOPO, GEB); "
+            f"found {objective.type}, with which the control would be the same run",
+        )
+    elif not any([objective.alpha, *(entry.alpha for entry in spec.schedule)]):
+        yield FieldError(
+            "spec.evaluation.control",
+            "may be true only where alpha is above 0 in training.objective or in the schedule; found 0, with which the "
+            "control would be the same run",
         )
 
 

@@ -21,6 +21,10 @@ NAME_PATTERN = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 MAX_NAME = 40
 """Leaves room for what is appended: Job, Service and pod names have at most 63 characters."""
 
+CONTROL_SUFFIX = "-control"
+"""Of the name of the run that `evaluation.control` asks for."""
+MAX_NAME_WITH_CONTROL = MAX_NAME - len(CONTROL_SUFFIX)
+
 RESERVED_ENV_PREFIX = "SELM_"
 RESERVED_ENV = ("JOB_COMPLETION_INDEX", "MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK")
 
@@ -54,6 +58,16 @@ _RUN_RULES: tuple[BaseRule[Any], ...] = (
         message=f"`metadata.name` must match {NAME_PATTERN} and have at most {MAX_NAME} characters",
         at=".metadata.name",
         holds=_valid_name,
+    ),
+    Rule[Run](
+        on=Run,
+        cel=f"!self.spec.evaluation.control || size(self.metadata.name) <= {MAX_NAME_WITH_CONTROL}",
+        message=(
+            f"`spec.evaluation.control` may be true only where `metadata.name` has at most {MAX_NAME_WITH_CONTROL} "
+            f"characters: the control run's is that with {CONTROL_SUFFIX}"
+        ),
+        at=".spec.evaluation.control",
+        holds=lambda run: not run.spec.evaluation.control or len(run.name) <= MAX_NAME_WITH_CONTROL,
     ),
     ChangeRule[Run](
         on=Run,

@@ -185,6 +185,13 @@ class StoppedEarly(StatusModel):
     message: Annotated[Text, Field(max_length=1024, description="why, for a person.")]
 
 
+class ControlStatus(StatusModel):
+    """The control run of evaluation.control."""
+
+    name: Annotated[Text, Field(max_length=63, description="the name of the SELMRun, in the same namespace.")]
+    uid: Annotated[Text, Field(max_length=63, description="its uid; one that is deleted is not made again.")]
+
+
 class SELMRunStatus(StatusModel):
     """What has been done; written by the operator only."""
 
@@ -217,6 +224,7 @@ class SELMRunStatus(StatusModel):
     stopped_early: Annotated[
         StoppedEarly | None, Field(description="the last early end by evaluation.stopWhen, where there was one.")
     ] = None
+    control: Annotated[ControlStatus | None, Field(description="the control run, once it is made.")] = None
     best_iteration: Annotated[
         IterationNumber | None, Field(description="the iteration that evaluation.selectBy picks.")
     ] = None

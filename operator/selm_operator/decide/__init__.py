@@ -12,6 +12,7 @@ from selm_operator.decide.attempts import back_off, given_up, on_first, settle, 
 from selm_operator.decide.case import Case
 from selm_operator.decide.children import without_expired_children
 from selm_operator.decide.conditions import conditions_of
+from selm_operator.decide.control import control_condition, with_control
 from selm_operator.decide.finish import finished
 from selm_operator.decide.progress import at_work, follow, waiting_for_deletion
 from selm_operator.decide.scheduled import changes_without_effect, turn_offline, with_schedule
@@ -58,6 +59,7 @@ def decide(snapshot: Snapshot) -> Decision:
         if verdict is None:
             case, verdict = next_attempt(case)
         verdict = without_expired_children(case, verdict)
+        case, verdict = with_control(case, verdict)
     return _conclude(case, verdict)
 
 
@@ -83,7 +85,10 @@ def _advance(case: Case) -> Case:
 
 def _conclude(case: Case, verdict: Verdict) -> Decision:
     run = case.snapshot.run
-    conditions = conditions_of(verdict, run.status, run.generation, case.now)
+    conditions = (
+        *conditions_of(verdict, run.status, run.generation, case.now),
+        *control_condition(case, run.generation, case.now),
+    )
     status = case.status.model_copy(update={"observed_generation": run.generation, "conditions": conditions})
     told = {condition.reason for condition in run.status.conditions or ()}
     news = (event for event in verdict.events if event.reason not in told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from selm_operator.api.rules import CONTROL_SUFFIX
 from selm_operator.constants import API_VERSION, KIND, PHASE_SHORT
 from selm_operator.snapshot import RunView
 from selm_runtime.contract import Phase
@@ -20,6 +21,11 @@ def job_name(run: str, iteration: int, phase: Phase, attempt: int) -> str:
 def service_name(run: str) -> str:
     """The headless Service by which the ranks of a run's training find each other; one for all attempts."""
     return f"{run}-train"
+
+
+def control_name(run: str) -> str:
+    """The run that `evaluation.control` asks for."""
+    return f"{run}{CONTROL_SUFFIX}"
 
 
 def owner_reference(run: RunView) -> dict[str, Any]:

@@ -74,6 +74,7 @@ RICH: Json = {
     },
     "evaluation": {
         "selectBy": {"scorer": "reward"},
+        "control": True,
         "stopWhen": {"iterationsWithoutGain": 2, "maxKL": 40},
         "resources": RESOURCES,
     },
@@ -253,7 +254,23 @@ def broken_rule_messages() -> set[str]:
         seen += validate_change(run_object(old), run_object(new))
     for _, spec in BROKEN.values():
         seen += validate_spec(run_object(spec))
+    seen += validate_spec(run_object(RICH, name=LONG_NAME))
     return {error.message for error in seen}
+
+
+LONG_NAME = "a" * 33
+"""A run's name that leaves no room for the control run's."""
+
+
+def test_a_name_must_leave_room_for_the_control_runs() -> None:
+    for name, control, fields in (
+        (LONG_NAME, True, {"spec.evaluation.control"}),
+        (LONG_NAME, False, set()),
+        ("a" * 32, True, set()),
+    ):
+        run = run_object(rich(evaluation={"control": control}), name=name)
+        assert {error.field for error in validate_spec(run)} == fields
+        assert {error.field for error in crd_answer(run)[1]} == fields
 
 
 def rich(**groups: Any) -> Json:
