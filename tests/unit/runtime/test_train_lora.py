@@ -113,24 +113,29 @@ def test_what_cannot_be_is_refused(settings: LoraConfig, says: str, tiny: Path) 
         adapted(tiny, settings)
 
 
+@pytest.fixture(scope="module", params=[pytest.param(2, marks=pytest.mark.long), 3])
+def stage(request: pytest.FixtureRequest) -> int:
+    """The ZeRO stage; test_train_quantized.py trains adapters at stage 2."""
+    return int(request.param)
+
+
 @pytest.fixture(scope="module")
-def undisturbed(world: TrainWorld) -> dict[int, Ended]:
-    """Two ranks, by ZeRO stage."""
-    return {stage: train(world, world.config(f"lora-{stage}", **settings_of(stage))) for stage in (2, 3)}
+def undisturbed(world: TrainWorld, stage: int) -> Ended:
+    """Two ranks."""
+    return train(world, world.config(f"lora-{stage}", **settings_of(stage)))
 
 
 def settings_of(stage: int) -> dict[str, Any]:
     return {"zeroStage": stage, "lora": {"rank": 4, "alpha": 8.0, "export": "Adapter"}}
 
 
-@pytest.mark.parametrize("stage", [2, 3])
 def test_ranks_train_adapters_and_export_a_whole_model_with_the_adapter(
-    stage: int, world: TrainWorld, undisturbed: dict[int, Ended], tmp_path: Path
+    stage: int, world: TrainWorld, undisturbed: Ended, tmp_path: Path
 ) -> None:
     import peft
 
-    manifest = undisturbed[stage].manifest
-    assert manifest is not None, undisturbed[stage].outcomes
+    manifest = undisturbed.manifest
+    assert manifest is not None, undisturbed.outcomes
     folder = world.phase_folder(world.config(f"lora-{stage}", **settings_of(stage)))
     for part in ("model", "adapter"):
         folder.fetch(manifest, f"{part}/", tmp_path / part)
@@ -146,9 +151,8 @@ def test_ranks_train_adapters_and_export_a_whole_model_with_the_adapter(
     assert manifest.metrics["gradNorm"] > 0
 
 
-@pytest.mark.parametrize("stage", [pytest.param(2, marks=pytest.mark.long), 3])
 def test_a_resumed_training_of_adapters_ends_as_the_undisturbed_one_and_its_checkpoint_has_no_frozen_weights(
-    stage: int, world: TrainWorld, undisturbed: dict[int, Ended]
+    stage: int, world: TrainWorld, undisturbed: Ended
 ) -> None:
     config = world.config(f"resumed-{stage}", **settings_of(stage))
     assert train(world, config, stop_after=2).codes == [75, 75]
@@ -158,7 +162,7 @@ def test_a_resumed_training_of_adapters_ends_as_the_undisturbed_one_and_its_chec
     frozen = (world.folder / "base" / "model.safetensors").stat().st_size
     assert sum(part.size for part in parts) < frozen / 3
     ended = train(world, world.config(f"resumed-{stage}", attempt=2, **settings_of(stage)))
-    expected = undisturbed[stage].manifest
+    expected = undisturbed.manifest
     assert ended.manifest is not None, ended.outcomes
     assert expected is not None
     assert ended.manifest.content_digest == expected.content_digest
