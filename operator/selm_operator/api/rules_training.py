@@ -90,6 +90,16 @@ TRAINING_RULES: tuple[BaseRule[Any], ...] = (
     ),
     Rule[SELMRunSpec](
         on=SELMRunSpec,
+        cel="self.data.transform != 'RewardAugmented' || self.scoring.pairing.rule != 'MaxMinProbability'",
+        message=(
+            "`scoring.pairing.rule` must not be MaxMinProbability where `data.transform` is RewardAugmented: pairs then "
+            "have probabilities, not scores on the goal's scale"
+        ),
+        at=".scoring.pairing.rule",
+        holds=lambda spec: spec.data.transform != "RewardAugmented" or spec.scoring.pairing.rule != "MaxMinProbability",
+    ),
+    Rule[SELMRunSpec](
+        on=SELMRunSpec,
         cel=(
             "self.data.transform != 'RewardAugmented' || "
             f"!(self.training.objective.type in [{', '.join(repr(kind) for kind in EXPLORING)}])"

@@ -1,8 +1,9 @@
 """Scoring: each prompt's candidates get scores, and a pairing rule makes pairs of them, by Generation's chunks.
 
-Scorers are of two kinds: scalar ones (`interface.ScalarScorer`: reward models, rules) give each response a number;
-their numbers are added by the scorers' weights. A new scalar scorer is a class with that protocol and a branch in
-`scorers.build_scorer`.
+Scorers are of two kinds (`interface`): scalar ones (reward models, rules, tests that are run, grading judges) give each
+response a number, pairwise rankers (PairRM, comparing judges) say which of two responses is better. `combine` makes one
+score of several, `pairing` a pair of scored candidates. A new scorer is a class with one of the two protocols and a
+branch in `scorers.build_scorer`.
 """
 
 from __future__ import annotations

@@ -335,6 +335,12 @@ BROKEN: dict[str, tuple[str, Json]] = {
         "spec.scoring.pairing.lengthControl",
         rich(scoring={**RICH["scoring"], "pairing": {"rule": "MaxMax", "lengthControl": 0.1}}),
     ),
+    "reward augmentation by probabilities": (
+        "spec.scoring.pairing.rule",
+        augmented(
+            scoring={**rich_for("data.rewardAugmented")["scoring"], "pairing": {"rule": "MaxMinProbability"}},
+        ),
+    ),
     "reward augmentation by a ranker": ("spec.data.transform", augmented(scoring=RICH["scoring"])),
     "reward augmentation of an exploring objective": (
         "spec.data.transform",
