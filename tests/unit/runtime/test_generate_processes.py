@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import Phase
@@ -17,7 +19,9 @@ from selm_runtime.errors import InvalidInput, TemporaryFailure
 from selm_runtime.generate import shard
 from selm_runtime.generate.processes import EngineLost, places
 from selm_runtime.generate.seeds import request_seed
+from selm_runtime.generate.work import response_chunks, units
 from selm_runtime.generate.worker import Place
+from selm_runtime.score.shard import run_shard as score
 from support.fake_engine import FakeEngine, engine_in_a_process, weights_of
 from support.phase_world import PhaseWorld
 from support.tiny_model import make_tiny_model, preference_rows
@@ -190,6 +194,35 @@ def test_policies_of_one_model_share_its_engine(tmp_path: Path, models: list[Pat
     second = {row["row"]: row["response_ids"] for row in rows if (row["policy"], row["sample"]) == ("Reference", 0)}
     assert first.keys() == second.keys()
     assert first != second
+
+
+def test_scoring_takes_the_responses_of_both(tmp_path: Path, models: list[Path]) -> None:
+    world = new_world(tmp_path / "scored", models)
+    world.record(generate(world, generation=BOTH))
+    with world.context(Phase.SCORING, 1, generation=BOTH) as ctx:
+        score(ctx)
+        manifest = ctx.folder.committed()
+    assert manifest is not None
+    pairs = responses(world, manifest)
+    assert len(manifest.files) == 6
+    for pair in pairs:
+        sources = {candidate["source"] for candidate in pair["candidates"]}
+        assert sources >= {"Current:0", "Current:1", "Reference:0", "Reference:1"}
+    assert pairs
+
+
+@given(st.integers(1, 3000))
+def test_every_row_is_asked_of_every_policy(rows: int) -> None:
+    policies = ("Current", "Reference")
+    made = units(rows, policies)
+    assert [unit.chunk for unit in made] == list(range(len(made)))
+    ranges = len(made) // 2
+    for place in range(ranges):
+        both = [made[chunk] for chunk in response_chunks(place, ranges, policies)]
+        assert [unit.policy for unit in both] == list(policies)
+        assert both[0].rows == both[1].rows
+    for policy in policies:
+        assert [row for unit in made if unit.policy == policy for row in unit.rows] == list(range(rows))
 
 
 def test_shards_of_two_policies_make_the_same_phase(tmp_path: Path, models: list[Path]) -> None:
