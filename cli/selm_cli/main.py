@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from selm_cli import local, push, report, watch
+from selm_cli import dataset, local, push, report, watch
 from selm_cli.errors import CliError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.add_typer(local.app, name="local")
 app.command("watch")(watch.command)
 app.command("report")(report.command)
 app.command("push")(push.command)
+app.command("dataset")(dataset.command)
 
 
 def main() -> None:
