@@ -54,6 +54,7 @@ async def test_when_a_run_ends(
     assert run.is_("Reconciling")[0] == run.is_("Stalled")[0] == "False"
     assert ("Normal", reason) in run.events()
     assert ("stoppedEarly" in run.status) == (reason == "StoppedEarly")
+    assert run.status["iterations"][-1]["iteration"] == run.current["iteration"] == done, "no further one is opened"
 
 
 async def test_the_message_says_why_and_what_is_best() -> None:
