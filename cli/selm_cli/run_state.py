@@ -8,7 +8,8 @@ from typing import Any
 
 from selm_runtime.contract import Phase
 
-PHASES: tuple[Phase, ...] = tuple(Phase)
+PHASES: tuple[Phase, ...] = tuple(phase for phase in Phase if phase is not Phase.PUSH)
+"""Phases of iterations, which tables show; the push after the last one is in the conditions."""
 
 
 def parse_time(text: str | None) -> datetime | None:

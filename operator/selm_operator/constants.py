@@ -66,7 +66,7 @@ ENV_WANDB_KEY = "WANDB_API_KEY"
 ENV_MLFLOW_TOKEN = "MLFLOW_TRACKING_TOKEN"
 """From `spec.training.reportTo.mlflow.tokenSecretRef`, in Training only; MLflow's client reads it."""
 ENV_HF_TOKEN = "HF_TOKEN"
-"""From `spec.model.tokenSecretRef`, in Preparation only: no other phase talks to a hub."""
+"""From `spec.model.tokenSecretRef` in Preparation and `spec.push.tokenSecretRef` in Push: no other phase talks to a hub."""
 ENV_CA_BUNDLE = "AWS_CA_BUNDLE"
 ENV_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 """Keys of the Secret that `spec.artifacts.credentialsSecretRef` names, and the variables that they become."""
@@ -77,6 +77,7 @@ PHASE_SHORT: dict[Phase, str] = {
     Phase.SCORING: "score",
     Phase.TRAINING: "train",
     Phase.EVALUATION: "eval",
+    Phase.PUSH: "push",
 }
 """The phase in a Job's name, short enough for a pod's host name of 63 characters."""
 
@@ -92,6 +93,7 @@ class ConditionType:
     SUSPENDED = "Suspended"
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
+    PUSHED = "Pushed"
     CONTROL_CREATED = "ControlCreated"  # only where evaluation.control asks for one
 
 
@@ -111,6 +113,9 @@ class Reason:
     SCORING = "Scoring"
     TRAINING = "Training"
     EVALUATING = "Evaluating"
+    PUSHING = "Pushing"
+    PUSHED = "Pushed"
+    NOT_YET_PUSHED = "NotYetPushed"
     PENDING = "Pending"  # pods exist and do not run
     PENDING_TOO_LONG = "PendingTooLong"
     NO_PROGRESS = "NoProgress"  # pods run, and nothing that can be seen from here moves
@@ -150,4 +155,5 @@ RUNNING_REASON: dict[Phase, str] = {
     Phase.SCORING: Reason.SCORING,
     Phase.TRAINING: Reason.TRAINING,
     Phase.EVALUATION: Reason.EVALUATING,
+    Phase.PUSH: Reason.PUSHING,
 }

@@ -122,11 +122,21 @@ def open_position(status: SELMRunStatus, spec: SELMRunSpec, position: Position) 
     iterations = status.iterations or ()
     if all(entry.iteration != iteration for entry in iterations):
         iterations = (*iterations, _new_iteration(spec, iteration))
+    if phase is Phase.PUSH:
+        iterations = tuple(_with_push(entry) if entry.iteration == iteration else entry for entry in iterations)
     before = status.current
     goes_on = before is not None and before.iteration == iteration
     schedule = before.schedule if before is not None and goes_on else asked_schedule(spec, iteration)
     current = Current(iteration=iteration, phase=phase_name(phase), schedule=schedule)
     return status.model_copy(update={"iterations": iterations, "current": current})
+
+
+def _with_push(entry: IterationStatus) -> IterationStatus:
+    """An iteration's entry with Push among its phases: whether it is the last one is known only at its end."""
+    phases = entry.phases or ()
+    if any(done.phase == phase_name(Phase.PUSH) for done in phases):
+        return entry
+    return entry.model_copy(update={"phases": (*phases, PhaseStatus(phase=phase_name(Phase.PUSH), state="Pending"))})
 
 
 def _new_iteration(spec: SELMRunSpec, iteration: int) -> IterationStatus:
@@ -150,10 +160,11 @@ def next_position(status: SELMRunStatus, spec: SELMRunSpec) -> Position | None:
     iteration = status.current.iteration
     opened = next((entry for entry in status.iterations or () if entry.iteration == iteration), None)
     for entry in (opened.phases or ()) if opened else ():
-        if entry.state not in ("Succeeded", "Skipped"):
+        if entry.state not in ("Succeeded", "Skipped") and entry.phase != phase_name(Phase.PUSH):
             return (iteration, Phase(entry.phase))
     if iteration >= spec.iterations or is_stopped(status, spec):
-        return None
+        pushed = spec.push is None or is_committed(status, (iteration, Phase.PUSH))
+        return None if pushed or iteration == 0 else (iteration, Phase.PUSH)
     return (iteration + 1, Phase.TRAINING if trains_offline(spec, iteration + 1) else Phase.GENERATION)
 
 

@@ -29,6 +29,7 @@ from selm_runtime.contract import (
     ObjectiveConfig,
     Phase,
     PhaseConfig,
+    PushConfig,
     RendezvousConfig,
     RunRef,
     ScoringConfig,
@@ -69,8 +70,20 @@ def phase_config(run: RunView, spec: SELMRunSpec, status: SELMRunStatus, attempt
         training=_training(run, spec, attempt, schedule),
         evaluation=project(EvaluationConfig, spec.evaluation),
         retention=spec.retention.artifacts,
+        push=_push(spec) if attempt.phase is Phase.PUSH else None,
         offline_iterations=tuple(sorted(e.iteration for e in spec.schedule if e.pairs == "Offline")),
     )
+
+
+RECIPE = {"iterations", "seed", "generation", "scoring", "training", "evaluation", "schedule"}
+"""What of the spec the card of a pushed model shows."""
+
+
+def _push(spec: SELMRunSpec) -> PushConfig | None:
+    if spec.push is None:
+        return None
+    recipe = spec.model_dump(mode="json", by_alias=True, exclude_none=True, include=RECIPE)
+    return project(PushConfig, spec.push, recipe=recipe)
 
 
 def _generation(spec: SELMRunSpec, attempt: Attempt, schedule: ScheduleValues) -> GenerationConfig:

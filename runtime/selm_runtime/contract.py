@@ -48,6 +48,7 @@ class Phase(StrEnum):
     SCORING = "Scoring"
     TRAINING = "Training"
     EVALUATION = "Evaluation"
+    PUSH = "Push"  # after the last iteration, where `spec.push` is given
 
     @property
     def slug(self) -> str:
@@ -457,6 +458,17 @@ class EvaluationConfig(ContractModel):
     select_by: SelectByConfig = SelectByConfig()
 
 
+class PushConfig(ContractModel):
+    """`spec.push`; in the Push phase's config only."""
+
+    uri: str
+    model: Literal["Best", "Final"] = "Best"
+    private: bool = True
+    revision: str = "main"
+    recipe: dict[str, Any] = {}
+    """What of the spec the model card shows."""
+
+
 class PhaseConfig(ContractModel):
     """All that a pod of one phase needs to know; the credentials come by the environment."""
 
@@ -477,6 +489,7 @@ class PhaseConfig(ContractModel):
     training: TrainingConfig
     evaluation: EvaluationConfig = EvaluationConfig()
     retention: Literal["KeepAll", "KeepBest", "KeepLast"] = "KeepAll"
+    push: PushConfig | None = None
     offline_iterations: tuple[int, ...] = ()
     """Iterations whose `pairs` is Offline by the schedule, so that Preparation can refuse data without pairs."""
 

@@ -30,6 +30,8 @@ def required_manifests(config: PhaseConfig) -> tuple[tuple[Phase, int], ...]:
     t = config.iteration
     if config.phase is Phase.PREPARATION:
         return ()
+    if config.phase is Phase.PUSH:  # whatever is committed stands in the card
+        return tuple((done.phase, done.iteration) for done in config.committed if done.phase is not Phase.PUSH)
     needed = [(Phase.PREPARATION, 0), _policy(t - 1 if config.phase is not Phase.EVALUATION else t)]
     if config.phase is Phase.GENERATION and "Reference" in config.generation.policies:
         needed.append(reference_model(config))
@@ -66,6 +68,7 @@ def input_digest(config: PhaseConfig, manifests: Mapping[tuple[Phase, int], Mani
         Phase.SCORING: _scoring,
         Phase.TRAINING: _training,
         Phase.EVALUATION: _evaluation,
+        Phase.PUSH: _push,
     }[config.phase](config, manifests)
     return digest_of({"contract": config.contract_version, "phase": config.phase.value, **covered})
 
@@ -181,6 +184,16 @@ def _evaluation(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
         "goal": _goal(config),
         "precision": config.training.precision,
         "lengths": _lengths(config),
+    }
+
+
+def _push(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
+    committed = sorted([iteration, phase.value, manifest.digest] for (phase, iteration), manifest in manifests.items())
+    return {
+        "iteration": config.iteration,
+        "push": None if config.push is None else _dump(config.push),
+        "keeps": config.retention == "KeepLast",
+        "committed": committed,
     }
 
 

@@ -45,6 +45,7 @@ PHASE_MODULES = {
     Phase.SCORING: "selm_runtime.score",
     Phase.TRAINING: "selm_runtime.train",
     Phase.EVALUATION: "selm_runtime.evaluate",
+    Phase.PUSH: "selm_runtime.push.phase",
 }
 ADOPTION_WAIT_SECONDS = 20.0
 """How long the other indexes leave an adoption to index 0 before they do it themselves."""

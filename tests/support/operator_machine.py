@@ -71,14 +71,17 @@ class OperatorMachine(OperatorInvariants):
         attempts=st.integers(1, 2),
         stops=st.booleans(),
         control=st.booleans(),
+        push=st.booleans(),
     )
-    def begin(self, iterations: int, offline: bool, attempts: int, stops: bool, control: bool) -> None:
+    def begin(self, iterations: int, offline: bool, attempts: int, stops: bool, control: bool, push: bool) -> None:
         run = make_run().with_iterations(iterations).with_shards(2, 1).with_nodes(2, gpus=1)
         run.with_retry(maxAttempts=attempts)
         if offline:
             run.offline(1)
         if control:
             run.with_spec(evaluation={"control": True})
+        if push:
+            run.with_spec(push={"uri": "s3://models/aligned"})
         if stops:
             run.with_spec(evaluation={"stopWhen": {"maxKL": FAR / 2}})
         self.cluster.store(RUNS, NAMESPACE, run.obj())
@@ -265,6 +268,7 @@ class OperatorMachine(OperatorInvariants):
             "Scoring": "score",
             "Training": "train",
             "Evaluation": "eval",
+            "Push": "push",
         }
         attempt = current.get("attempt", 0) + data.draw(st.integers(0, 1))
         name = f"tiny-i{current['iteration']}-{short[current['phase']]}-a{attempt}"

@@ -199,7 +199,7 @@ class PodTemplate(SpecModel):
     """A curated patch of one phase's pods."""
 
     phase: Annotated[
-        Literal["All", "Preparation", "Generation", "Scoring", "Training", "Evaluation"],
+        Literal["All", "Preparation", "Generation", "Scoring", "Training", "Evaluation", "Push"],
         Field(description="the phase whose pods are patched; All is applied first, then the phase's own."),
     ]
     node_selector: Annotated[LabelValues | None, Field(description="the labels that a node must have.")] = None

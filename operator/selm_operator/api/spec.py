@@ -15,6 +15,7 @@ from selm_operator.api.base import (
     MAX_ITERATIONS,
     MAX_SAFE_INTEGER,
     STORE_PATTERN,
+    TARGET_PATTERN,
     URL_PATTERN,
     AbsentMeans,
     Bool,
@@ -224,6 +225,31 @@ class SchedulingSpec(SpecModel):
     ] = None
 
 
+class PushSpec(SpecModel):
+    """Where the model goes after the last iteration."""
+
+    uri: Annotated[
+        Text,
+        Field(
+            max_length=1024,
+            pattern=TARGET_PATTERN,
+            description="the place of the model: a repository hf://owner/name, or a folder at s3:// or file://.",
+        ),
+    ]
+    model: Annotated[
+        Literal["Best", "Final"], Field(description="the model that evaluation.selectBy picks, or the last one.")
+    ] = "Best"
+    private: Annotated[Bool, Field(description="whether a repository of the hub is made, and has to be, private.")] = (
+        True
+    )
+    revision: Annotated[Revision, Field(description="the branch of a repository of the hub.")] = "main"
+    token_secret_ref: Annotated[
+        TokenSecretRef | None,
+        Field(description="the Secret with a token of the hub that may write."),
+        Default("none"),
+    ] = None
+
+
 class RetrySpec(SpecModel):
     """When a phase is given up."""
 
@@ -279,6 +305,12 @@ class SELMRunSpec(SpecModel):
         Change.SCHEDULED,
     ] = ()
     artifacts: Annotated[ArtifactsSpec, Field(description="the store of everything that the phases make.")]
+    push: Annotated[
+        PushSpec | None,
+        Field(description="where the model goes, with its card, after the last iteration."),
+        Default("nothing is pushed"),
+        Change.SUSPENDED,
+    ] = None
     scheduling: Annotated[SchedulingSpec, Field(description="queue and priority of the Jobs."), Change.SUSPENDED] = (
         SchedulingSpec()
     )
@@ -295,7 +327,7 @@ class SELMRunSpec(SpecModel):
     retention: Annotated[RetentionSpec, Field(description="what is kept.")] = RetentionSpec()
     pod_templates: Annotated[
         tuple[PodTemplate, ...],
-        Field(max_length=6, description="curated patches of the pods; All first, then the phase's own."),
+        Field(max_length=7, description="curated patches of the pods; All first, then the phase's own."),
         ListMap("phase"),
         Change.SUSPENDED,
     ] = ()

@@ -24,7 +24,7 @@ from selm_operator.api.base import (
     Time,
 )
 
-PhaseName = Literal["Preparation", "Generation", "Scoring", "Training", "Evaluation"]
+PhaseName = Literal["Preparation", "Generation", "Scoring", "Training", "Evaluation", "Push"]
 PhaseState = Literal["Pending", "Running", "Succeeded", "Failed", "Skipped"]
 ConditionStatus = Literal["True", "False", "Unknown"]
 MAX_METRICS = 16
@@ -201,12 +201,14 @@ class SELMRunStatus(StatusModel):
     ] = None
     conditions: Annotated[
         tuple[Condition, ...] | None,
-        Field(max_length=16, description="Accepted, Succeeded (the summary), Suspended, Reconciling and Stalled."),
+        Field(
+            max_length=16, description="Accepted, Succeeded (the summary), Suspended, Reconciling, Stalled, and Pushed."
+        ),
         ListMap("type"),
     ] = None
     current: Annotated[Current | None, Field(description="where the run is; kept when it ends.")] = None
     images: Annotated[
-        tuple[PhaseImage, ...] | None, Field(max_length=5, description="the images as pinned."), ListMap("phase")
+        tuple[PhaseImage, ...] | None, Field(max_length=6, description="the images as pinned."), ListMap("phase")
     ] = None
     iterations: Annotated[
         tuple[IterationStatus, ...] | None,

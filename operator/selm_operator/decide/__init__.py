@@ -6,6 +6,8 @@ was entered is written before any Job that follows from it is made.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from selm_operator.constants import Reason
 from selm_operator.decide.acceptance import is_finished, refused, unreadable, with_accepted
 from selm_operator.decide.attempts import back_off, given_up, on_first, settle, temporary_deadline
@@ -13,7 +15,7 @@ from selm_operator.decide.case import Case
 from selm_operator.decide.children import without_expired_children
 from selm_operator.decide.conditions import conditions_of
 from selm_operator.decide.control import control_condition, with_control
-from selm_operator.decide.finish import finished
+from selm_operator.decide.finish import finished, pushed_condition, pushes_again
 from selm_operator.decide.progress import at_work, follow, waiting_for_deletion
 from selm_operator.decide.scheduled import changes_without_effect, turn_offline, with_schedule
 from selm_operator.decide.start import foreign_service, next_attempt, obstacle, written_first
@@ -23,6 +25,7 @@ from selm_operator.decide.verdict import Verdict
 from selm_operator.decision import Announcement, Decision
 from selm_operator.ledger import next_position, open_position
 from selm_operator.snapshot import Snapshot
+from selm_runtime.contract import Phase
 
 __all__ = ["decide"]
 
@@ -77,18 +80,29 @@ def keep_the_book(case: Case) -> Case:
 
 def _advance(case: Case) -> Case:
     """Opens the run's first phase, or the one after a committed one. A suspended run opens nothing."""
-    if case.spec.suspend or (case.current is not None and not case.committed):
+    if case.spec.suspend or (case.current is not None and not case.committed and not _leaves_the_push(case)):
         return case
     position = next_position(case.status, case.spec)
     return case if position is None else case.book(open_position(case.status, case.spec, position))
 
 
+def _leaves_the_push(case: Case) -> bool:
+    """Whether more iterations are asked for while the last push is given up: they are not held up by it."""
+    position = case.position
+    gone = position is not None and position[1] is Phase.PUSH and given_up(case) is not None
+    return gone and not is_finished(case)
+
+
 def _conclude(case: Case, verdict: Verdict) -> Decision:
     run = case.snapshot.run
+    if pushes_again(case) and verdict.succeeded == "Unknown":
+        verdict = replace(verdict, succeeded=None)  # Succeeded is left only by raising iterations
     conditions = (
         *conditions_of(verdict, run.status, run.generation, case.now),
         *control_condition(case, run.generation, case.now),
     )
+    if (pushed := pushed_condition(case, case.now)) is not None:
+        conditions = (*conditions, pushed)
     status = case.status.model_copy(update={"observed_generation": run.generation, "conditions": conditions})
     told = {condition.reason for condition in run.status.conditions or ()}
     news = (event for event in verdict.events if event.reason not in told)

@@ -93,6 +93,8 @@ def unmounted_phase(spec: SELMRunSpec) -> str | None:
         return None
     store = PurePosixPath(spec.artifacts.uri.removeprefix("file://"))
     for phase in Phase:
+        if phase is Phase.PUSH and spec.push is None:
+            continue
         patches = [p for p in spec.pod_templates if p.phase in ("All", phase.value)]
         lasting = {v.name for p in patches for v in p.volumes or () if _lasts(v)}
         mounts = [PurePosixPath(m.mount_path) for p in patches for m in p.volume_mounts or () if m.name in lasting]

@@ -11,7 +11,7 @@ from selm_operator.snapshot import RunView
 
 
 def build_control(run: RunView, spec: SELMRunSpec) -> dict[str, Any]:
-    """The SELMRun `<name>-control`, owned by the run: alpha 0 in objective and schedule, and no control of its own.
+    """The SELMRun `<name>-control`, owned by the run: alpha 0 in objective and schedule, no control of its own, and no push.
 
     Alpha is no input of Generation and Scoring, nor of the base's Evaluation, so those of iteration 1 are taken over by
     their input digests. From there on it is a run like others: its `suspend` and `iterations` are its own.
@@ -23,6 +23,7 @@ def build_control(run: RunView, spec: SELMRunSpec) -> dict[str, Any]:
         if "alpha" in entry:
             entry["alpha"] = 0.0
     written["evaluation"]["control"] = False
+    written.pop("push", None)  # the two would overwrite each other's model
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,

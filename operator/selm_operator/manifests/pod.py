@@ -114,8 +114,8 @@ def grace_seconds(spec: SELMRunSpec, phase: Phase) -> int:
 
 
 def resources_of(spec: SELMRunSpec, phase: Phase, settings: Settings) -> Json:
-    """The container's compute resources; Preparation's are the operator's setting."""
-    if phase is Phase.PREPARATION:
+    """The container's compute resources; those of Preparation and Push, which need no GPU, are the operator's setting."""
+    if phase in (Phase.PREPARATION, Phase.PUSH):
         return {group: dict(quantities) for group, quantities in settings.preparation_resources.items()}
     resources = resources_by_phase(spec)[phase]
     return _plain(resources) if resources else {}
@@ -151,7 +151,9 @@ def _own_env(spec: SELMRunSpec, config: PhaseConfig, settings: Settings) -> list
         env += [_from_secret(name, credentials.name, name) for name in ENV_CREDENTIALS]
     if spec.artifacts.ca_bundle_config_map_ref is not None:
         env.append({"name": ENV_CA_BUNDLE, "value": f"{CA_PATH}/{CA_KEY}"})
-    if token is not None and config.phase is Phase.PREPARATION:
+    if config.phase is Phase.PUSH:
+        token = spec.push.token_secret_ref if spec.push is not None else None
+    if token is not None and config.phase in (Phase.PREPARATION, Phase.PUSH):
         env.append(_from_secret(ENV_HF_TOKEN, token.name, token.key))
     if config.phase in (Phase.PREPARATION, Phase.SCORING, Phase.EVALUATION):
         env += _judge_keys(spec)

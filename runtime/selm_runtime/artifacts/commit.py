@@ -23,6 +23,8 @@ from selm_runtime.contract import Phase, PhaseConfig
 from selm_runtime.errors import InvalidInput
 from selm_runtime.reporting import Reporter
 
+NEVER_REUSED = (Phase.PREPARATION, Phase.PUSH)
+"""Phases that look at the world outside of the store: each run does its own."""
 _ABANDONED_SECONDS = 60.0
 """Uploads that were begun longer ago than this when the phase is committed belong to killed pods."""
 
@@ -219,7 +221,7 @@ class PhaseFolder:
 
     def _hit(self) -> reuse.Hit | None:
         config = self.config
-        if config.artifacts.reuse == "None" or config.phase is Phase.PREPARATION or self.chunks():
+        if config.artifacts.reuse == "None" or config.phase in NEVER_REUSED or self.chunks():
             return None
         hit = reuse.find(self.store, config.run.namespace, config.phase.slug, self.input_digest)
         return None if hit is None or hit.folder == self.place else hit
@@ -237,7 +239,7 @@ class PhaseFolder:
         if config.phase is Phase.TRAINING:
             self.checkpoints.drop()
         self.store.abort_unfinished(f"{self.place}/", older_than_seconds=_ABANDONED_SECONDS)
-        if config.artifacts.reuse != "None" and config.phase is not Phase.PREPARATION:
+        if config.artifacts.reuse != "None" and config.phase not in NEVER_REUSED:
             reuse.publish(self.store, config.run.namespace, config.phase.slug, self.input_digest, self.place, manifest)
 
     def model_uri(self, iteration: int) -> str:

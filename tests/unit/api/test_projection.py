@@ -53,11 +53,13 @@ PAIRS: list[tuple[type[contract.ContractModel], type[Any]]] = [
     (contract.TrainingConfig, training.TrainingSpec),
     (contract.SelectByConfig, phases.SelectBySpec),
     (contract.EvaluationConfig, phases.EvaluationSpec),
+    (contract.PushConfig, spec.PushSpec),
 ]
 
 NOT_OF_THE_SPEC = {
     (contract.TrainingConfig, "pairs"): "of the schedule's entry",
     (contract.TrainingConfig, "rendezvous"): "made by the operator",
+    (contract.PushConfig, "recipe"): "of the whole spec",
 }
 RESOLVED = {
     (contract.DataConfig, "portions"): "absent: the iterations",
