@@ -328,9 +328,9 @@ def test_four_ranks_train_as_one_does(stage: int, world: TrainWorld, tmp_path: P
 
 @pytest.mark.long
 def test_with_zero_3_two_ranks_share_weights_and_optimizer(tmp_path: Path) -> None:
-    large = TrainWorld(
-        tmp_path / "large", sizes={"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 16}
-    )
+    # Large against the buffers of a fixed size that every rank holds; one step shows what is held.
+    sizes = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 16}
+    large = TrainWorld(tmp_path / "large", pairs=4, sizes=sizes)
     held = {}
     for ranks in (1, 2):
         ended = train(large, large.config(f"on-{ranks}", zeroStage=3), ranks=ranks)
