@@ -39,6 +39,9 @@ class Together:
     def total(self, values: list[float]) -> list[float]:
         return values
 
+    def total_on_device(self, values: torch.Tensor) -> torch.Tensor:
+        return values
+
 
 def ranks(rank: int = 0, size: int = 1) -> Ranks:
     return cast(Ranks, Together(rank, size))
