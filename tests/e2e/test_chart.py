@@ -47,7 +47,7 @@ BY_ADMISSION = ("selm.dev", "selmruns/finalizers", "update")
 """Asked by an admission plugin that is off by default, where an owner reference blocks its owner's deletion."""
 
 IN_OTHER_STORIES = {
-    ("selm.dev", "selmruns", "create"),  # spec.evaluation.control: unit/operator/test_control.py
+    ("selm.dev", "selmruns", "create"),  # spec.evaluation.control: test_evaluation.py
     ("events.k8s.io", "events", "list"),  # a quota that is used up: test_scheduling.py
     ("", "services", "delete"),  # spec.retention.ttlSecondsAfterFinished: unit/operator/test_life.py
 }
