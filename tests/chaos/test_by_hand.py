@@ -39,10 +39,10 @@ def test_evicted_pods_deleted_pods_and_a_deleted_job_count_nothing(
 
         run = lab.succeeded(NAME)
         assert_one_at_a_time(jobs, pods)
-    # The Job replaces a pod that was disrupted. One that was done before took its last words with it: a second attempt
-    # finds what it committed.
+    # The Job replaces a pod that was disrupted. One that was done before may take its last words with it: then a second
+    # attempt finds what it committed.
     was_done = 0 in exit_codes(pods.events, lambda pod: pod["metadata"]["uid"] == evicted["metadata"]["uid"])
-    assert phase_status(run, 0, "Preparation")["attempts"] == (2 if was_done else 1)
+    assert phase_status(run, 0, "Preparation")["attempts"] in ((1, 2) if was_done else (1,))
     assert [first, second, third, fourth] == [f"{NAME}-i1-train-a{n}" for n in (1, 2, 3, 4)]
     assert phase_status(run, 1, "Training")["attempts"] == 4
     assert step > 0, "an evicted trainer leaves a checkpoint"
