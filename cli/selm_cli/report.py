@@ -99,18 +99,25 @@ SECONDS_COLUMNS = {
 """Short, so that the table fits into 80 columns."""
 
 
+def _table(title: str, caption: str) -> Table:
+    return Table(
+        title=title,
+        caption=caption,
+        title_justify="left",
+        caption_justify="left",
+        padding=(0, 1, 0, 0),
+        box=box.SIMPLE_HEAD,
+    )
+
+
 def table(report: object) -> Table:
     """Base and iterations: reward with its interval, win rate, preference accuracy, KL, seconds a phase."""
     from selm_cli.report_data import Report
 
     assert isinstance(report, Report)
-    out = Table(
-        title=f"{report.run.namespace}/{report.run.name}: {report.wall_seconds:.0f} s in all; ◀ selected",
-        caption="win: win rate against the base; pref: preference accuracy; KL to the start; then seconds a phase",
-        title_justify="left",
-        caption_justify="left",
-        padding=(0, 1, 0, 0),
-        box=box.SIMPLE_HEAD,
+    out = _table(
+        f"{report.run.namespace}/{report.run.name}: {report.wall_seconds:.0f} s in all; ◀ selected",
+        "win: win rate against the base; pref: preference accuracy; KL to the start; then seconds a phase",
     )
     for name in ("", "reward ± 95 %", "win", "pref", "KL", *SECONDS_COLUMNS.values()):
         out.add_column(name, justify="right" if name else "left", no_wrap=True)
@@ -163,14 +170,7 @@ def responses_table(report: object) -> Table:
     from selm_cli.report_data import Report
 
     assert isinstance(report, Report)
-    out = Table(
-        title="responses",
-        caption=ON_RESPONSES,
-        title_justify="left",
-        caption_justify="left",
-        padding=(0, 1, 0, 0),
-        box=box.SIMPLE_HEAD,
-    )
+    out = _table("responses", ON_RESPONSES)
     cells = {row.label: found for row in report.rows if (found := response_cells(row))}
     out.add_column("", no_wrap=True)
     for heading in next(iter(cells.values()), {}):
@@ -203,14 +203,7 @@ def training_table(report: object) -> Table:
     from selm_cli.report_data import Report
 
     assert isinstance(report, Report)
-    out = Table(
-        title="training",
-        caption=ON_TRAINING,
-        title_justify="left",
-        caption_justify="left",
-        padding=(0, 1, 0, 0),
-        box=box.SIMPLE_HEAD,
-    )
+    out = _table("training", ON_TRAINING)
     for name in ("", *TRAINING_COLUMNS.values()):
         out.add_column(name, justify="right" if name else "left", no_wrap=True)
     for row in report.rows:

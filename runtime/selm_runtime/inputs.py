@@ -32,7 +32,10 @@ def required_manifests(config: PhaseConfig) -> tuple[tuple[Phase, int], ...]:
         return ()
     if config.phase is Phase.PUSH:  # whatever is committed stands in the card
         return tuple((done.phase, done.iteration) for done in config.committed if done.phase is not Phase.PUSH)
-    needed = [(Phase.PREPARATION, 0), _policy(t - 1 if config.phase is not Phase.EVALUATION else t)]
+    needed = [
+        (Phase.PREPARATION, 0),
+        starting_model(config) if config.phase is not Phase.EVALUATION else model_after(t),
+    ]
     if config.phase is Phase.GENERATION and "Reference" in config.generation.policies:
         needed.append(reference_model(config))
     if config.phase is Phase.SCORING:
@@ -98,7 +101,7 @@ def _generation(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
         "iteration": config.iteration,  # seeds differ between iterations
         "seed": config.seed,
         "rows": _file(manifests, portion_name(config)),
-        "policy": _model(manifests, _policy(config.iteration - 1)),
+        "policy": _model(manifests, starting_model(config)),
         "reference": _model(manifests, reference_model(config)) if "Reference" in config.generation.policies else None,
         "sampling": _sampling(config),
         "prompts": _prompt_limits(config),
@@ -112,7 +115,7 @@ def _scoring(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
         "seed": config.seed,
         "rows": _file(manifests, portion_name(config)),
         "responses": manifests[Phase.GENERATION, config.iteration].content_digest,
-        "tokenizer": _tokenizer(manifests, _policy(config.iteration - 1)),
+        "tokenizer": _tokenizer(manifests, starting_model(config)),
         "scorers": _scorers(config, manifests),
         "pairing": _dump(config.scoring.pairing),
         "lengthPenalty": config.scoring.length_penalty,
@@ -125,7 +128,7 @@ def _training(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
     return {
         "iteration": config.iteration,
         "seed": config.seed,
-        "policy": _model(manifests, _policy(config.iteration - 1)),
+        "policy": _model(manifests, starting_model(config)),
         "reference": _model(manifests, reference_model(config)) if needs_of(config).reference else None,
         "pairs": _pairs(config, manifests, config.iteration, online=training.pairs == "Online"),
         "past": [_pairs(config, manifests, t, online=t not in config.offline_iterations) for t in _past(config)],
@@ -170,8 +173,8 @@ def _evaluation(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
         "iteration": config.iteration,
         "seed": config.seed,
         "heldOut": _file(manifests, HELD_OUT),
-        "model": _model(manifests, _policy(config.iteration)),
-        "base": _model(manifests, _policy(0)),
+        "model": _model(manifests, model_after(config.iteration)),
+        "base": _model(manifests, model_after(0)),
         "reference": config.training.reference,  # the explored log-ratio is taken against it
         "pairs": scoring.content_digest if scoring is not None else None,
         "earlier": [_outcome(manifests[Phase.EVALUATION, earlier]) for earlier in range(config.iteration)],
@@ -197,19 +200,19 @@ def _push(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
     }
 
 
-def _policy(after: int) -> tuple[Phase, int]:
+def model_after(iteration: int) -> tuple[Phase, int]:
     """Who holds the model after an iteration; 0: the base."""
-    return (Phase.TRAINING, after) if after > 0 else (Phase.PREPARATION, 0)
+    return (Phase.TRAINING, iteration) if iteration > 0 else (Phase.PREPARATION, 0)
 
 
 def starting_model(config: PhaseConfig) -> tuple[Phase, int]:
     """Who holds the policy that the iteration starts from: the last Training, or Preparation (the base)."""
-    return _policy(config.iteration - 1)
+    return model_after(config.iteration - 1)
 
 
 def reference_model(config: PhaseConfig) -> tuple[Phase, int]:
     """Who holds the iteration's reference: the policy that it starts from (`Previous`) or the base (`Initial`)."""
-    return _policy(config.iteration - 1 if config.training.reference == "Previous" else 0)
+    return starting_model(config) if config.training.reference == "Previous" else model_after(0)
 
 
 def _model(manifests: Manifests, where: tuple[Phase, int]) -> str:
@@ -265,7 +268,7 @@ def _judge(config: PhaseConfig, manifests: Manifests, name: str, judge: JudgeCon
     own: list[Any] = []
     if judge.policy is not None:
         base = judge.policy == "Base" or config.phase is Phase.EVALUATION
-        own = [_model(manifests, _policy(0) if base else starting_model(config)), config.generation.engine_args]
+        own = [_model(manifests, model_after(0) if base else starting_model(config)), config.generation.engine_args]
     return {**judge.model_dump(mode="json", exclude=asked), "template": template, "own": own}
 
 

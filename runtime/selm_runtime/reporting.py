@@ -8,7 +8,8 @@ import os
 import sys
 import time
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -72,6 +73,13 @@ class Reporter:
     def event(self, kind: str, **facts: Any) -> None:
         """One line, always: an engine call, a checkpoint, the seconds of a stage."""
         self._write_line(kind, facts)
+
+    @contextmanager
+    def stage(self, name: str, **facts: Any) -> Iterator[None]:
+        """The block's seconds as one line, once it has ended well."""
+        started = time.monotonic()
+        yield
+        self.event("stage", name=name, seconds=round(time.monotonic() - started, 3), **facts)
 
     def committed(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from selm_runtime.data.tokens import Tokenizer, truncate
 from selm_runtime.data.turns import encode_side
 from selm_runtime.evaluate.forward import LogProbSums, Passage, first_sums, log_prob_sums
 from selm_runtime.evaluate.measures import HeldOutLogProbs, mean_log_ratio
+from selm_runtime.inputs import model_after, reference_model
 from selm_runtime.phase import PhaseContext
 from selm_runtime.train.job import REFERENCE_FILE
 from selm_runtime.train.objectives import explored_policy
@@ -47,11 +47,11 @@ def measure_log_probs(
     base_responses = {row: sums[:1] for row, sums in ours.items()}
     if ctx.config.iteration:
         own = [Passage(passage.row, passage.prompt, passage.responses[:1]) for passage in held_out]
-        wanted = explored if not reference and _reference_iteration(ctx) == 0 else []
+        wanted = explored if not reference and reference_model(ctx.config) == model_after(0) else []
         base_responses, by_base = _run(ctx, "base", ctx.cache.model(preparation), [own, wanted])
         reference = reference or first_sums(by_base)
     if explored and not reference:
-        manifest = ctx.folder.manifest(Phase.TRAINING, _reference_iteration(ctx))
+        manifest = ctx.folder.manifest(*reference_model(ctx.config))
         (by_reference,) = _run(ctx, "reference", ctx.cache.model(manifest), [explored])
         reference = first_sums(by_reference)
     measured = [
@@ -69,20 +69,12 @@ def measure_log_probs(
 
 
 def _run(ctx: PhaseContext, name: str, model: Path, groups: Sequence[Sequence[Passage]]) -> list[LogProbSums]:
-    started = time.monotonic()
-
     def between(done: int, total: int) -> None:
         ctx.stop.check()
         ctx.reporter.progress(done=done, total=total, unit="rows")
 
-    sums = log_prob_sums(model, groups, ctx.config, between)
-    ctx.reporter.event("stage", name=f"log-probs-{name}", seconds=round(time.monotonic() - started, 3))
-    return sums
-
-
-def _reference_iteration(ctx: PhaseContext) -> int:
-    """Of the model that this iteration was trained against; 0 is the base."""
-    return ctx.config.iteration - 1 if ctx.config.training.reference == "Previous" else 0
+    with ctx.reporter.stage(f"log-probs-{name}"):
+        return log_prob_sums(model, groups, ctx.config, between)
 
 
 def _kept_reference(ctx: PhaseContext) -> dict[int, float]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,7 @@ from selm_runtime.evaluate.measures import (
 from selm_runtime.evaluate.retention import models_to_remove, remove_models
 from selm_runtime.evaluate.selection import Standing, best_iteration
 from selm_runtime.evaluate.texts import form_figures, length_figures
+from selm_runtime.inputs import model_after
 from selm_runtime.phase import PhaseContext
 from selm_runtime.score.interface import Scorable
 from selm_runtime.score.scorers import COMBINED, Scores, close_all, score_held_out
@@ -50,11 +49,11 @@ def evaluate(ctx: PhaseContext) -> None:
     if not rows:
         raise InvalidInput("NoHeldOutRows", "spec.data.heldOut: no held-out row to evaluate on; at least one is needed")
     past = read_history(ctx)
-    with stage(ctx, "model"):
-        model = ctx.cache.model(policy_manifest(ctx, preparation))
+    with ctx.reporter.stage("model"):
+        model = ctx.cache.model(policy_manifest(ctx))
         tokenizer = load_tokenizer(model, trust_remote_code=ctx.config.model.trust_remote_code)
     responses = generate_held_out(ctx, model, tokenizer, rows)
-    with stage(ctx, "scores"):
+    with ctx.reporter.stage("scores"):
         scores, duels = _score(ctx, preparation, rows, responses, past)
     ctx.stop.check()
     log_probs, explored = measure_log_probs(ctx, preparation, model, tokenizer, rows, responses)
@@ -87,18 +86,9 @@ def evaluate(ctx: PhaseContext) -> None:
     ctx.folder.commit(files, rows=len(rows), metrics=metrics, facts=facts)
 
 
-def policy_manifest(ctx: PhaseContext, preparation: Manifest) -> Manifest:
+def policy_manifest(ctx: PhaseContext) -> Manifest:
     """Of the phase that made the policy under evaluation: this iteration's Training, or Preparation for the base."""
-    iteration = ctx.config.iteration
-    return ctx.folder.manifest(Phase.TRAINING, iteration) if iteration else preparation
-
-
-@contextmanager
-def stage(ctx: PhaseContext, name: str) -> Iterator[None]:
-    """Says how many seconds a stage took."""
-    started = time.monotonic()
-    yield
-    ctx.reporter.event("stage", name=name, seconds=round(time.monotonic() - started, 3))
+    return ctx.folder.manifest(*model_after(ctx.config.iteration))
 
 
 def _score(

@@ -128,11 +128,9 @@ def _in_processes(
 
 def start_engine(ctx: PhaseContext, model: Path, eos_token_id: int | None) -> Engine:
     """An engine for the config's sampling, in this process; says how long it took."""
-    started = time.monotonic()
-    keep_compiled(ctx.cache.kept(kept_name()))
-    engine = Engine(engine_settings(ctx, model), sampling(ctx, model, eos_token_id))
-    ctx.reporter.event("stage", name="engine", seconds=round(time.monotonic() - started, 3))
-    return engine
+    with ctx.reporter.stage("engine"):
+        keep_compiled(ctx.cache.kept(kept_name()))
+        return Engine(engine_settings(ctx, model), sampling(ctx, model, eos_token_id))
 
 
 def engine_settings(ctx: PhaseContext, model: Path) -> EngineSettings:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.artifacts.upload import files_below, time_scale
-from selm_runtime.contract import ENV_COMPLETION_INDEX, ENV_PHASE_CONFIG, ExitCode, Phase, PhaseConfig
+from selm_runtime.contract import ENV_COMPLETION_INDEX, ENV_PHASE_CONFIG, ExitCode, PhaseConfig
 from selm_runtime.errors import InvalidInput, PeerLost, PhaseFailure, TemporaryFailure
+from selm_runtime.inputs import reference_model, starting_model
 from selm_runtime.train.data import PairCounts, bring_pairs
 from selm_runtime.train.job import ENV_JOB, Outcome, TrainJob
 from selm_runtime.train.objectives import needs_of
@@ -43,7 +44,7 @@ def run(ctx: PhaseContext) -> None:
     """
     job_file = ctx.scratch / "job.json"
     with _agent(ctx, job_file) as agent:  # imports its libraries while the inputs are fetched
-        with _stage(ctx, "inputs"):
+        with ctx.reporter.stage("inputs"):
             job, found = prepare(ctx)
             await_name(ctx, job)
         _write_whole(job_file, job.model_dump_json())
@@ -53,7 +54,7 @@ def run(ctx: PhaseContext) -> None:
             let_peer_end(ctx)
             raise
     if ctx.index == 0:
-        with _stage(ctx, "commit"):
+        with ctx.reporter.stage("commit"):
             commit(ctx, job, outcomes[0], found)
 
 
@@ -73,9 +74,8 @@ def prepare(ctx: PhaseContext) -> tuple[TrainJob, PairCounts]:
     """Fetch models and pairs; returns the ranks' job and what was counted of the pairs."""
     config = ctx.config
     require_libraries(config)
-    policy = _model_of(ctx, config.iteration - 1)
-    fixed = config.training.reference == "Initial" and needs_of(config).reference
-    reference = _model_of(ctx, 0) if fixed else policy
+    policy = ctx.folder.manifest(*starting_model(config))
+    reference = ctx.folder.manifest(*reference_model(config)) if needs_of(config).reference else policy
     # Equal weights are one model, whatever the setting is called: no second forward pass, and the anchor holds.
     same = policy.content_under("model/") == reference.content_under("model/")
     policy_folder = ctx.cache.model(policy)
@@ -196,22 +196,10 @@ def _agent(ctx: PhaseContext, job_file: Path) -> Iterator[subprocess.Popen[bytes
         agent.wait()
 
 
-@contextmanager
-def _stage(ctx: PhaseContext, name: str) -> Iterator[None]:
-    started = time.monotonic()
-    yield
-    ctx.reporter.event("stage", name=name, seconds=round(time.monotonic() - started, 3))
-
-
 def outcome_of(job: TrainJob, local_rank: int) -> Outcome | None:
     """How a rank of this node said it ended; None where it was killed."""
     file = job.outcome_file(local_rank)
     return Outcome.model_validate_json(file.read_text()) if file.exists() else None
-
-
-def _model_of(ctx: PhaseContext, iteration: int) -> Manifest:
-    """The manifest with the model that `iteration` ended with; 0: the imported base."""
-    return ctx.folder.manifest(Phase.TRAINING if iteration else Phase.PREPARATION, iteration)
 
 
 def _write_whole(file: Path, text: str) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +48,5 @@ class Surroundings:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Report on rank 0 how many seconds a stage took."""
-        started = time.monotonic()
-        yield
-        if self.ranks.is_first:
-            self.reporter.event("stage", name=name, seconds=round(time.monotonic() - started, 3))
+        with self.reporter.stage(name) if self.ranks.is_first else nullcontext():
+            yield
