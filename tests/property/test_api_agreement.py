@@ -20,7 +20,9 @@ from support.selmruns import Json, run_object
 from support.spec_mutations import changes, specs
 
 FAST = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-LONG = settings(max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LONG = settings(
+    settings.get_profile("search"), max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 SWAPPED = "spec.generation.engineArgs"
 WHOLE = "<nil>"  # how an API server says that it asked no rules
 

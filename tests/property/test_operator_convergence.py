@@ -36,7 +36,7 @@ TestWatchingOperator.settings = settings(max_examples=30, **BUDGET)
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("machine", [OperatorMachine, WatchingMachine])
 def test_the_operator_converges_over_many_histories(machine: type[OperatorMachine]) -> None:
-    run_state_machine_as_test(machine, settings=settings(max_examples=400, **BUDGET))
+    run_state_machine_as_test(machine, settings=settings(settings.get_profile("search"), max_examples=400, **BUDGET))
 
 
 @contextmanager

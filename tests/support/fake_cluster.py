@@ -90,8 +90,9 @@ class FakeCluster:
         stored = self.store(resource, namespace, obj)
         self.log.append(("create", resource.plural, name))
         self.on_create(stored)
+        answer = copy.deepcopy(stored)  # what was written, whatever others write before it arrives
         await self.reach("after", "create", resource, name)
-        return copy.deepcopy(stored)
+        return answer
 
     async def replace(self, resource: Resource, namespace: str, obj: Json, *, subresource: str | None = None) -> Json:
         name = obj["metadata"]["name"]
@@ -110,8 +111,9 @@ class FakeCluster:
             stored.update(copy.deepcopy(obj), metadata=metadata)
         self._touch(stored)
         self.log.append(("replace" if subresource is None else subresource, resource.plural, name))
+        answer = copy.deepcopy(stored)
         await self.reach("after", "replace", resource, name)
-        return copy.deepcopy(stored)
+        return answer
 
     async def apply(self, resource: Resource, namespace: str, obj: Json) -> Json:
         name = obj["metadata"]["name"]
@@ -123,8 +125,9 @@ class FakeCluster:
             stored["spec"] = copy.deepcopy(obj["spec"])
             self._touch(stored)
         self.log.append(("apply", resource.plural, name))
+        answer = copy.deepcopy(stored)
         await self.reach("after", "apply", resource, name)
-        return copy.deepcopy(stored)
+        return answer
 
     async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str, propagation: str) -> None:
         await self.reach("before", "delete", resource, name)
