@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from selm_runtime.errors import InvalidInput
-from selm_runtime.train import attention
+from selm_runtime.train import attention, quantized
 from selm_runtime.train.attention import PackedLayout
 from selm_runtime.train.logprobs import TiledHead, sum_by_response
 from selm_runtime.train.packing import PackedBatch, pack
@@ -105,6 +105,7 @@ def load(
                 f"spec.model: {len(info[problem])} {problem.replace('_', ' ')} between config.json and the weights "
                 f"({names}); every weight of the architecture must be in the files, and no other",
             )
+    quantized.multiply_alike_everywhere(model)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

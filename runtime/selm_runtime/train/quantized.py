@@ -57,6 +57,18 @@ def loading_options(lora: LoraConfig | None, dtype: torch.dtype, device: torch.d
     return {"quantization_config": config, "device_map": {"": device}}
 
 
+def multiply_alike_everywhere(model: nn.Module) -> None:
+    """Keep bitsandbytes from a second layout of the weights, whose products it makes in bf16 for inference alone.
+
+    It rewrites them so at the first evaluation on a CPU with AVX512-BF16: reference and policy would then be told
+    apart by rounding, and the same run would give other numbers on another CPU.
+    """
+    module: Any
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
 def whole(parameter: nn.Parameter) -> Tensor:
     """A parameter's values, unpacked where they are in four bits; without gradient."""
     state = getattr(parameter, "quant_state", None)

@@ -73,6 +73,18 @@ def test_a_new_adapter_on_rounded_weights_changes_no_bit_and_trains_alone(tiny: 
     assert having == {name for name, _ in policy.named_parameters() if ".lora_" in name}
 
 
+def test_an_evaluation_leaves_the_weights_as_training_multiplies_by_them(tiny: Path) -> None:
+    batch = pack(make_pairs(4), explored=True)
+    policy = rounded(tiny)
+    before = {name: parameter.clone() for name, parameter in policy.named_parameters()}
+    training = policy.train()(batch)
+    with torch.no_grad():
+        evaluation = policy.eval()(batch)
+    assert torch.equal(training, evaluation)
+    after = dict(policy.named_parameters())
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
 CASES = [(2, "BFloat16"), *(pytest.param(stage, "Float32", marks=pytest.mark.long) for stage in (0, 1, 2))]
 
 
