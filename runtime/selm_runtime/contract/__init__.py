@@ -1,0 +1,137 @@
+"""The contract between the operator, which decides, and the runtime, which pods run.
+
+The operator writes one `PhaseConfig` (JSON) into a Job's environment; the pod answers with one
+`TerminationMessage` and an exit code. Nothing else passes between the two programs. This package
+imports pydantic alone, so that the operator's image can carry it without the runtime's libraries.
+Its modules follow the spec's groups; everything is imported from here.
+"""
+
+from selm_runtime.contract.base import CONTRACT_VERSION, ContractModel, Digest, ExitCode, Phase
+from selm_runtime.contract.environment import (
+    DEFAULT_TERMINATION_LOG,
+    ENV_CACHE_DIR,
+    ENV_COMPLETION_INDEX,
+    ENV_JUDGE_KEY,
+    ENV_PHASE_CONFIG,
+    ENV_TERMINATION_LOG,
+    ENV_TIME_SCALE,
+    ENV_WRITER_ID,
+    TERMINATION_MESSAGE_LIMIT,
+    judge_key_variable,
+)
+from selm_runtime.contract.evaluation import EvaluationConfig, PushConfig, SelectByConfig
+from selm_runtime.contract.message import PhaseError, ShardProgress, TerminationMessage
+from selm_runtime.contract.objective import (
+    OBJECTIVE_PARAMETERS,
+    AlphaDPOConfig,
+    ConservativeDPOConfig,
+    GEBConfig,
+    IPOConfig,
+    NSDPOConfig,
+    ObjectiveConfig,
+    RobustDPOConfig,
+    RPOConfig,
+    SimPOConfig,
+    VPOConfig,
+    XPOConfig,
+)
+from selm_runtime.contract.phase_config import CommittedPhase, PhaseConfig, RunRef
+from selm_runtime.contract.sampling import GenerationConfig
+from selm_runtime.contract.scoring import (
+    ExecutionConfig,
+    JudgeConfig,
+    ObjectiveWeightConfig,
+    PairingConfig,
+    PairRMConfig,
+    ResponseTreatment,
+    RuleConfig,
+    ScorerConfig,
+    ScorerModelConfig,
+    ScoringConfig,
+)
+from selm_runtime.contract.sources import (
+    ArtifactsConfig,
+    ColumnsConfig,
+    DataConfig,
+    HeldOutConfig,
+    ModelConfig,
+    RewardAugmentedConfig,
+)
+from selm_runtime.contract.training import (
+    CheckpointConfig,
+    GuardConfig,
+    LoraConfig,
+    MlflowConfig,
+    OffloadConfig,
+    OptimizerConfig,
+    RendezvousConfig,
+    ReportToConfig,
+    TrainingConfig,
+    WandbConfig,
+)
+
+__all__ = [
+    "CONTRACT_VERSION",
+    "DEFAULT_TERMINATION_LOG",
+    "ENV_CACHE_DIR",
+    "ENV_COMPLETION_INDEX",
+    "ENV_JUDGE_KEY",
+    "ENV_PHASE_CONFIG",
+    "ENV_TERMINATION_LOG",
+    "ENV_TIME_SCALE",
+    "ENV_WRITER_ID",
+    "OBJECTIVE_PARAMETERS",
+    "TERMINATION_MESSAGE_LIMIT",
+    "AlphaDPOConfig",
+    "ArtifactsConfig",
+    "CheckpointConfig",
+    "ColumnsConfig",
+    "CommittedPhase",
+    "ConservativeDPOConfig",
+    "ContractModel",
+    "DataConfig",
+    "Digest",
+    "EvaluationConfig",
+    "ExecutionConfig",
+    "ExitCode",
+    "GEBConfig",
+    "GenerationConfig",
+    "GuardConfig",
+    "HeldOutConfig",
+    "IPOConfig",
+    "JudgeConfig",
+    "LoraConfig",
+    "MlflowConfig",
+    "ModelConfig",
+    "NSDPOConfig",
+    "ObjectiveConfig",
+    "ObjectiveWeightConfig",
+    "OffloadConfig",
+    "OptimizerConfig",
+    "PairRMConfig",
+    "PairingConfig",
+    "Phase",
+    "PhaseConfig",
+    "PhaseError",
+    "PushConfig",
+    "RPOConfig",
+    "RendezvousConfig",
+    "ReportToConfig",
+    "ResponseTreatment",
+    "RewardAugmentedConfig",
+    "RobustDPOConfig",
+    "RuleConfig",
+    "RunRef",
+    "ScorerConfig",
+    "ScorerModelConfig",
+    "ScoringConfig",
+    "SelectByConfig",
+    "ShardProgress",
+    "SimPOConfig",
+    "TerminationMessage",
+    "TrainingConfig",
+    "VPOConfig",
+    "WandbConfig",
+    "XPOConfig",
+    "judge_key_variable",
+]

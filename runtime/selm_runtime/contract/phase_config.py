@@ -1,0 +1,60 @@
+"""The config of one phase: what the operator writes into a Job, and the pod reads."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from selm_runtime.contract.base import CONTRACT_VERSION, ContractModel, Digest, Phase
+from selm_runtime.contract.evaluation import EvaluationConfig, PushConfig
+from selm_runtime.contract.sampling import GenerationConfig
+from selm_runtime.contract.scoring import ScoringConfig
+from selm_runtime.contract.sources import ArtifactsConfig, DataConfig, ModelConfig
+from selm_runtime.contract.training import TrainingConfig
+
+
+class RunRef(ContractModel):
+    namespace: str
+    name: str
+    uid: str
+
+
+class CommittedPhase(ContractModel):
+    """A phase of this run that is committed: the address of its manifest."""
+
+    iteration: int
+    phase: Phase
+    manifest: Digest
+
+
+class PhaseConfig(ContractModel):
+    """All that a pod of one phase needs to know; the credentials come by the environment."""
+
+    contract_version: int = CONTRACT_VERSION
+    run: RunRef
+    phase: Phase
+    iteration: int = Field(ge=0)  # 0: Preparation and the base's Evaluation
+    attempt: int = Field(ge=1)
+    iterations: int
+    seed: int
+    artifacts: ArtifactsConfig
+    committed: tuple[CommittedPhase, ...] = ()
+    model: ModelConfig
+    data: DataConfig
+    generation: GenerationConfig
+    """In Evaluation: the unscheduled sampling settings; else the iteration's."""
+    scoring: ScoringConfig
+    training: TrainingConfig
+    evaluation: EvaluationConfig = EvaluationConfig()
+    retention: Literal["KeepAll", "KeepBest", "KeepLast"] = "KeepAll"
+    push: PushConfig | None = None
+    offline_iterations: tuple[int, ...] = ()
+    """Iterations whose `pairs` is Offline by the schedule, so that Preparation can refuse data without pairs."""
+
+    def manifest_of(self, phase: Phase, iteration: int) -> str | None:
+        """The digest of a committed phase's manifest, or None where it was skipped or not yet done."""
+        for done in self.committed:
+            if (done.phase, done.iteration) == (phase, iteration):
+                return done.manifest
+        return None
