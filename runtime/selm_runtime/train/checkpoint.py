@@ -1,5 +1,8 @@
 """Checkpoints: taken at a step boundary on which all ranks agree, uploaded in the background, committed by rank 0.
 
+Between steps no rank waits for the store: its client is patient with one that is silent for longer than the ranks are
+with each other, so that the others would take rank 0 for lost. The commit is made in the background, too.
+
 A checkpoint holds every rank's part of weights and optimizer as DeepSpeed writes it (`rank-<r>/`), the reference's
 log-probs and the metrics so far (`trainer/`). Step 0 has the latter alone: the weights are the policy's own then.
 """
@@ -50,6 +53,16 @@ class _Upload:
     started: float
 
 
+@dataclass(frozen=True)
+class _Commit:
+    """Rank 0's, under way."""
+
+    step: int
+    bytes: int
+    started: float
+    done: Future[None]
+
+
 def world_facts(training: TrainingConfig) -> dict[str, int]:
     """What the parts of a checkpoint fit: changed, training begins anew (parts are not resharded)."""
     return {"nodes": training.nodes, "ranksPerNode": training.ranks_per_node, "zeroStage": training.zero_stage}
@@ -68,6 +81,7 @@ class Checkpointer:
         self._reporter = reporter
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint-upload")
         self._pending: _Upload | None = None
+        self._commit: _Commit | None = None
         self._last = time.monotonic()
 
     # Resuming
@@ -148,7 +162,8 @@ class Checkpointer:
     def due(self) -> bool:
         """Whether rank 0's clock asks for one (the others follow it)."""
         waited = time.monotonic() - self._last
-        return self._ranks.is_first and self._pending is None and waited >= self._training.checkpoint.interval_seconds
+        idle = self._pending is None and self._commit is None
+        return self._ranks.is_first and idle and waited >= self._training.checkpoint.interval_seconds
 
     def begin(self, engine: Engine, progress: Progress) -> None:
         """Save to the local disk now, upload in the background."""
@@ -165,10 +180,18 @@ class Checkpointer:
         self._pending = _Upload(progress.step, folder, entries, started)
 
     def settle(self, *, wait: bool) -> bool:
-        """Commit the pending checkpoint once every rank has uploaded its part; forget it where one could not.
+        """Have the pending checkpoint committed once every rank has uploaded its part; forget it where one could not.
 
-        True where none is pending any more that was. A checkpoint that fails costs progress at the next kill, never the training at work.
+        True where none is pending any more that was. With `wait` rank 0 comes back when the commit is made, else it is
+        looked at in a later call. A checkpoint that fails costs progress at the next kill, never the training at work.
         """
+        uploaded = self._gathered(wait=wait)
+        if self._commit is not None and (wait or self._commit.done.done()):
+            self._tell(self._commit)
+            self._commit = None
+        return uploaded
+
+    def _gathered(self, *, wait: bool) -> bool:
         pending = self._pending
         if pending is None:
             return False
@@ -183,25 +206,27 @@ class Checkpointer:
         parts = self._ranks.gather(entries)
         whole = [entry for part in parts if part is not None for entry in part]
         if self._ranks.is_first and all(part is not None for part in parts):
-            self._commit(pending, whole)
+            done = self._executor.submit(self._commit_now, pending.step, whole)
+            self._commit = _Commit(pending.step, sum(entry.size for entry in whole), pending.started, done)
         shutil.rmtree(pending.folder, ignore_errors=True)
         self._pending = None
         self._last = time.monotonic()
         return True
 
-    def _commit(self, pending: _Upload, entries: list[FileEntry]) -> None:
+    def _commit_now(self, step: int, entries: list[FileEntry]) -> None:
+        """In the background; the others take part in nothing of it."""
+        self._folder.commit_checkpoint(step, {}, world_facts(self._training), entries=entries)
+        self._folder.prune_checkpoints(self._training.checkpoint.keep)
+
+    def _tell(self, commit: _Commit) -> None:
+        """How a commit ended; waits for its end."""
         try:
-            self._folder.commit_checkpoint(pending.step, {}, world_facts(self._training), entries=entries)
-            self._folder.prune_checkpoints(self._training.checkpoint.keep)
+            commit.done.result()
         except PhaseFailure as error:
-            log.warning("commit of the checkpoint at step %d failed: %s", pending.step, error)
+            log.warning("commit of the checkpoint at step %d failed: %s", commit.step, error)
             return
-        self._reporter.event(
-            "checkpoint",
-            step=pending.step,
-            bytes=sum(entry.size for entry in entries),
-            seconds=round(time.monotonic() - pending.started, 3),
-        )
+        seconds = round(time.monotonic() - commit.started, 3)
+        self._reporter.event("checkpoint", step=commit.step, bytes=commit.bytes, seconds=seconds)
 
     def _trainer_files(self, folder: Path, progress: Progress) -> dict[str, Path]:
         folder.mkdir(parents=True, exist_ok=True)

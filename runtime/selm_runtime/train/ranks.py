@@ -21,9 +21,10 @@ T = TypeVar("T")
 TO_MEET = timedelta(minutes=10)
 """All nodes have met already when ranks start: who is this late is gone."""
 PATIENT = timedelta(minutes=30)
-"""Until the first step is done, and while files are written: ranks differ by much in what they wait for."""
+"""Until the first step is done, and while files are written: ranks differ by much in what they wait for, rank 0 for the
+store up to 10 minutes and as long as its client is patient with one that is silent."""
 PROMPT = timedelta(minutes=5)
-"""Between steps every rank does the same work: who is this late is gone."""
+"""Between steps every rank does the same work, and none waits for the store: who is this late is gone."""
 
 _LOSS_SIGNS = (
     "gloo/",
