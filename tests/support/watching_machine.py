@@ -24,6 +24,11 @@ class WatchingMachine(OperatorMachine):
         self.memory: WatchedJobs | None = None
         self.store = JobStore()
         self.prompt = True
+        self.told = 0
+        """The cluster's version that the watch told of last."""
+
+    def jobs_seen(self) -> int:
+        return min(self.told, self.pass_began())
 
     def reconciler(self, slot: int) -> Reconciler:
         if self.memory is None:
@@ -39,6 +44,7 @@ class WatchingMachine(OperatorMachine):
     @rule()
     def the_watch_tells(self) -> None:
         """All that happened by now."""
+        self.told = self.cluster.version
         self.store.replace(self.cluster.jobs(), self.cluster.version)
 
     @rule(prompt=st.booleans())
