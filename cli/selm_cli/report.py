@@ -76,6 +76,8 @@ def show(report: object, console: Console) -> None:
     console.print(table(report))
     if any(row.facts for row in report.rows):
         console.print(responses_table(report))
+    if any(suite_cells(row) for row in report.rows):
+        console.print(suites_table(report))
     if any(row.training for row in report.rows):
         console.print(training_table(report))
     for sample in report.samples[:SAMPLES_SHOWN]:
@@ -161,6 +163,40 @@ def response_cells(row: IterationRow) -> dict[str, str]:
     }
 
 
+ON_SUITES = "Suites of spec.evaluation. lm-eval: mean over its tasks, then each task's figure ± its standard error."
+"""Read beside every table of suites."""
+
+
+def suite_cells(row: IterationRow) -> dict[str, str]:
+    """One iteration's figures of the suites, by their headings; empty where none was run."""
+    suites = row.facts.get("suites", {})
+    cells: dict[str, str] = {}
+    if "lmEval" in suites:
+        cells["lm-eval"] = _cell(suites["lmEval"]["mean"], ".3f")
+        for name, task in suites["lmEval"]["tasks"].items():
+            cells[name] = _with_error(task["value"], task["stderr"])
+    return cells
+
+
+def _with_error(value: float, error: float | None) -> str:
+    return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
+
+
+def suites_table(report: object) -> Table:
+    """A figure a line, an iteration a column: tasks may be many."""
+    from selm_cli.report_data import Report
+
+    assert isinstance(report, Report)
+    out = _table("suites", ON_SUITES)
+    cells = {row.label: found for row in report.rows if (found := suite_cells(row))}
+    out.add_column("", no_wrap=True)
+    for label in cells:
+        out.add_column(label, justify="right", no_wrap=True)
+    for heading in next(iter(cells.values()), {}):
+        out.add_row(_escape(heading), *(found.get(heading, "") for found in cells.values()))
+    return out
+
+
 def _interval(rate: Mapping[str, float]) -> str:
     return f"{rate['rate']:.2f} [{rate['low']:.2f}, {rate['high']:.2f}]"
 
@@ -214,6 +250,9 @@ def training_table(report: object) -> Table:
 
 def html(report: object, picture: Path) -> str:
     """The report as one HTML page; the plot lies beside it."""
+    from selm_cli.report_data import Report
+
+    assert isinstance(report, Report)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("selm_cli", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -225,6 +264,8 @@ def html(report: object, picture: Path) -> str:
         on_training=ON_TRAINING,
         response_cells=response_cells,
         on_responses=ON_RESPONSES,
+        suites={row.label: found for row in report.rows if (found := suite_cells(row))},
+        on_suites=ON_SUITES,
     )
 
 

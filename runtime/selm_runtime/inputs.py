@@ -21,6 +21,8 @@ from selm_runtime.train.objectives import explored_policy, needs_of, settings_th
 Manifests = Mapping[tuple[Phase, int], Manifest]
 
 HELD_OUT = "rows/held-out.parquet"
+SUITES = "suites/"
+"""Before the logical names of the files that Preparation imports for suites."""
 EVALUATION_FIGURES = 2
 """Raised when Evaluation reports more of the same inputs, so that an evaluation without it is not taken over."""
 
@@ -93,7 +95,15 @@ def _preparation(config: PhaseConfig, _: Manifests) -> dict[str, Any]:
             for scorer in config.scoring.scorers
             if scorer.judge is not None and scorer.judge.template is not None
         },
+        **_declared_suites(config),
     }
+
+
+def _declared_suites(config: PhaseConfig) -> dict[str, Any]:
+    """What Preparation imports for suites; nothing where none is run, so that such runs keep their digests."""
+    lm_eval = config.evaluation.lm_eval
+    declared = {} if lm_eval is None else {"lmEval": lm_eval.model_dump(mode="json", exclude={"batch_size"})}
+    return {"suites": declared} if declared else {}
 
 
 def _generation(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
@@ -187,7 +197,19 @@ def _evaluation(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
         "goal": _goal(config),
         "precision": config.training.precision,
         "lengths": _lengths(config),
+        **_suites(config, manifests),
     }
+
+
+def _suites(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
+    """What decides the suites' figures beside the model; nothing where none is run."""
+    lm_eval, preparation = config.evaluation.lm_eval, manifests[Phase.PREPARATION, 0]
+    found: dict[str, Any] = {}
+    if lm_eval is not None:
+        places = {"uri", "revision", "batch_size"}
+        settings = lm_eval.model_dump(mode="json", exclude=places)
+        found["lmEval"] = [settings, preparation.content_under(f"{SUITES}lm-eval/")]
+    return {"suites": found} if found else {}
 
 
 def _push(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from selm_runtime.artifacts.manifest import FileEntry
 from selm_runtime.artifacts.store import NotFound, Store
 from selm_runtime.contract import PairRMConfig, PhaseConfig, ScorerModelConfig
-from selm_runtime.data.overlap import copy_without, keys_of
+from selm_runtime.data.overlap import Overlap, copy_without, keys_of
 from selm_runtime.data.rows import common_columns, copy_rows, held_out_rows, portion_ranges, read_rows
 from selm_runtime.data.tokens import load_tokenizer
 from selm_runtime.data.turns import check_turns
@@ -23,6 +24,7 @@ from selm_runtime.prepare_data import Dataset, SplitRows, read_split, resolve_da
 from selm_runtime.prepare_judging import bring_judges, check_tests
 from selm_runtime.prepare_models import Role, Wanted, import_model, publish_import, read_config
 from selm_runtime.prepare_sources import resolve_model
+from selm_runtime.prepare_suites import bring_suites
 from selm_runtime.prepare_tokenizer import check_tokenizer
 from selm_runtime.score.scorers import check_imported, check_scoring
 from selm_runtime.train.quantized import check_quantization
@@ -30,7 +32,7 @@ from selm_runtime.train.trackers import require_libraries
 
 
 def run(ctx: PhaseContext) -> None:
-    """Commit `rows/portion-<n>.parquet`, `rows/held-out.parquet`, `model/*` and `scorers/<name>/*`.
+    """Commit `rows/portion-<n>.parquet`, `rows/held-out.parquet`, `model/*`, `scorers/<name>/*` and `suites/<suite>/*`.
 
     The manifest's facts hold the pins, the rows of each portion and of the held-out set, and whether the data has
     pairs. Raises InvalidInput for everything that no later attempt could mend.
@@ -44,7 +46,8 @@ def run(ctx: PhaseContext) -> None:
     dataset = resolve_data(ctx)
     train, held_out = _read_data(ctx, dataset)
     data = dataset.facts()
-    files, facts, rows = _cut(ctx, train, held_out)
+    suites = bring_suites(ctx)
+    files, facts, rows, overlap = _cut(ctx, train, held_out, suites.prompts)
     check_data(ctx.config, facts)
     check_scoring(ctx.config.scoring, common_columns(files.values()))
     check_score_columns(ctx.config, common_columns(path for name, path in files.items() if name != HELD_OUT))
@@ -53,6 +56,7 @@ def run(ctx: PhaseContext) -> None:
         "stage", name="data", seconds=round(time.monotonic() - started, 3), rows=rows, overlap=facts.overlap
     )
     files |= bring_judges(ctx, files["rows/portion-0001.parquet"])
+    files |= suites.files
     policy, *judging = sources
     turns = list(files.values()) if facts.format == "MultiTurn" else []
     imports = [import_model(ctx, policy, lambda local: check_policy(ctx.config, local, turns))]
@@ -73,6 +77,7 @@ def run(ctx: PhaseContext) -> None:
             "portions": list(facts.portions),
             "heldOutRows": facts.held_out,
             "evaluationOverlap": facts.overlap,
+            **({"suites": _with_overlap(suites.facts, overlap)} if suites.facts else {}),
             "hasOfflinePairs": facts.has_pairs,
             "heldOutHasPairs": facts.held_out_has_pairs,
         },
@@ -167,8 +172,18 @@ def _read_data(ctx: PhaseContext, dataset: Dataset) -> tuple[SplitRows, SplitRow
     return train, held_out
 
 
-def _cut(ctx: PhaseContext, train: SplitRows, held_out: SplitRows | None) -> tuple[dict[str, Path], DataFacts, int]:
-    """The files of rows by logical name, what is known of them, and how many rows are for training."""
+def _with_overlap(facts: Mapping[str, Any], overlap: Overlap) -> dict[str, Any]:
+    """Each suite's facts with the rows that are not trained on, for the suite asks the same."""
+    return {name: {**its, "overlap": overlap.by_set[name]} for name, its in facts.items()}
+
+
+def _cut(
+    ctx: PhaseContext, train: SplitRows, held_out: SplitRows | None, asked: Mapping[str, frozenset[bytes]]
+) -> tuple[dict[str, Path], DataFacts, int, Overlap]:
+    """The files of rows by logical name, what is known of them, how many rows are for training, and what was left out.
+
+    `asked`: the keys of the suites' prompts.
+    """
     held_out_path = ctx.scratch / "held-out.parquet"
     first_held_out = train.rows
     if held_out is None:
@@ -177,8 +192,8 @@ def _cut(ctx: PhaseContext, train: SplitRows, held_out: SplitRows | None) -> tup
     else:
         held_out.path.rename(held_out_path)
     own = ctx.scratch / "training-rows.parquet"
-    overlap = copy_without(train.path, first_held_out, keys_of(held_out_path), own)
-    rows = first_held_out - overlap
+    overlap = copy_without(train.path, first_held_out, {HELD_OUT: keys_of(held_out_path), **asked}, own)
+    rows = first_held_out - overlap.rows
     files: dict[str, Path] = {}
     ranges = portion_ranges(rows, ctx.config.data.portions)
     for number, portion in enumerate(ranges, start=1):
@@ -192,6 +207,6 @@ def _cut(ctx: PhaseContext, train: SplitRows, held_out: SplitRows | None) -> tup
         has_pairs=train.has_pairs,
         held_out_has_pairs=train.has_pairs if held_out is None else held_out.has_pairs,
         format=train.format,
-        overlap=overlap,
+        overlap=overlap.rows,
     )
-    return files, facts, rows
+    return files, facts, rows, overlap

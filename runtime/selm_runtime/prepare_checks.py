@@ -137,7 +137,11 @@ def _check_turns(config: PhaseConfig, facts: DataFacts) -> None:
 
 def _check_sizes(config: PhaseConfig, facts: DataFacts) -> None:
     smallest = min(facts.portions, default=0)
-    left_out = f" ({facts.overlap} more have prompts of the held-out rows and are left out)" if facts.overlap else ""
+    left_out = (
+        f" ({facts.overlap} more have prompts of the held-out rows or of suites and are left out)"
+        if facts.overlap
+        else ""
+    )
     if smallest == 0:
         raise InvalidInput(
             "TooFewRows",

@@ -79,15 +79,19 @@ class PhaseWorld:
         rows: Sequence[Mapping[str, Any]],
         held_out: Sequence[Mapping[str, Any]] = (),
         scorers: Mapping[str, Path] | None = None,
+        files: Mapping[str, Path] | None = None,
     ) -> Manifest:
-        """Commit a Preparation of one portion; rows are UltraFeedback rows as `preference_rows` makes them."""
+        """Commit a Preparation of one portion; rows are UltraFeedback rows as `preference_rows` makes them. `files` are
+        further ones, by their logical names.
+        """
         with self.context(Phase.PREPARATION, 0) as ctx:
-            files = {f"model/{path.name}": path for path in model.iterdir()}
+            made = {f"model/{path.name}": path for path in model.iterdir()}
+            made |= files or {}
             for name, folder in (scorers or {}).items():
-                files |= {f"scorers/{name}/{path.name}": path for path in folder.iterdir()}
+                made |= {f"scorers/{name}/{path.name}": path for path in folder.iterdir()}
             for name, its_rows in (("portion-0001", rows), ("held-out", held_out)):
-                files[f"rows/{name}.parquet"] = self._table(ctx.scratch / f"{name}.parquet", its_rows)
-            manifest = ctx.folder.commit(files, rows=len(rows), facts={"portions": [len(rows)]})
+                made[f"rows/{name}.parquet"] = self._table(ctx.scratch / f"{name}.parquet", its_rows)
+            manifest = ctx.folder.commit(made, rows=len(rows), facts={"portions": [len(rows)]})
         return self.record(manifest)
 
     def commit_model(self, model: Path, iteration: int) -> Manifest:

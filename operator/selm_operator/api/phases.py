@@ -18,6 +18,7 @@ from selm_operator.api.base import (
     SpecModel,
 )
 from selm_operator.api.pods import Resources
+from selm_operator.api.suites import LMEvalSpec
 
 Alpha = Annotated[Number, Field(ge=0, le=1000)]
 Beta = Annotated[Number, Field(gt=0, le=1000)]
@@ -90,8 +91,8 @@ class SelectBySpec(SpecModel):
     """The metric that picks the best iteration."""
 
     metric: Annotated[
-        Literal["WinRate", "MeanReward", "PreferenceAccuracy"],
-        Field(description="the metric; MeanReward needs a scalar scorer."),
+        Literal["WinRate", "MeanReward", "PreferenceAccuracy", "LMEval"],
+        Field(description="the metric; MeanReward needs a scalar scorer, LMEval needs lmEval."),
         Change.IMMUTABLE,
     ] = "WinRate"
     scorer: Annotated[
@@ -141,6 +142,12 @@ class EvaluationSpec(SpecModel):
         ),
         Change.IMMUTABLE,
     ] = False
+    lm_eval: Annotated[
+        LMEvalSpec | None,
+        Field(description="tasks of lm-evaluation-harness."),
+        Default("none are run"),
+        Change.KEYED,
+    ] = None
     resources: Annotated[
         Resources | None,
         Field(description="the compute resources of the pod, as in a container."),

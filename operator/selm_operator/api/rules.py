@@ -6,6 +6,7 @@ inner defaults are there. The rules of change of single fields come from their m
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from selm_operator.api.base import ApiModel
@@ -109,6 +110,26 @@ def _ranks_divide_batch(spec: SELMRunSpec) -> bool:
     ranks = training.nodes * training.ranks_per_node
     return ranks < 1 or training.batch_size % ranks == 0
 
+
+_SUITES = {"LMEval": ("lmEval", "lm_eval")}
+"""Suites that `selectBy.metric` may name, and the field of `spec.evaluation` with each: its alias and its name."""
+
+
+def _selects_by_a_suite_that_is_run(spec: SELMRunSpec, metric: str) -> bool:
+    by = spec.evaluation.select_by.metric
+    return by != metric or getattr(spec.evaluation, _SUITES[metric][1]) is not None
+
+
+_SUITE_RULES: tuple[BaseRule[Any], ...] = tuple(
+    Rule[SELMRunSpec](
+        on=SELMRunSpec,
+        cel=f"self.evaluation.selectBy.metric != '{metric}' || has(self.evaluation.{alias})",
+        message=f"`evaluation.selectBy.metric` may be {metric} only where `evaluation.{alias}` is given",
+        at=".evaluation.selectBy.metric",
+        holds=partial(_selects_by_a_suite_that_is_run, metric=metric),
+    )
+    for metric, (alias, _) in _SUITES.items()
+)
 
 _SPEC_RULES: tuple[BaseRule[Any], ...] = (
     ChangeRule[SELMRunSpec](
@@ -229,6 +250,7 @@ _SPEC_RULES: tuple[BaseRule[Any], ...] = (
         at=".evaluation.selectBy.metric",
         holds=_may_mean_reward,
     ),
+    *_SUITE_RULES,
     Rule[SELMRunSpec](
         on=SELMRunSpec,
         cel="self.data.format != 'Prompts' || self.scoring.pairing.offline == 'Exclude'",

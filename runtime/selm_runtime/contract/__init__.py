@@ -19,7 +19,13 @@ from selm_runtime.contract.environment import (
     TERMINATION_MESSAGE_LIMIT,
     judge_key_variable,
 )
-from selm_runtime.contract.evaluation import EvaluationConfig, PushConfig, SelectByConfig
+from selm_runtime.contract.evaluation import (
+    EvaluationConfig,
+    LMEvalConfig,
+    LMEvalTaskConfig,
+    PushConfig,
+    SelectByConfig,
+)
 from selm_runtime.contract.message import PhaseError, ShardProgress, TerminationMessage
 from selm_runtime.contract.objective import (
     OBJECTIVE_PARAMETERS,
@@ -100,6 +106,8 @@ __all__ = [
     "HeldOutConfig",
     "IPOConfig",
     "JudgeConfig",
+    "LMEvalConfig",
+    "LMEvalTaskConfig",
     "LoraConfig",
     "MlflowConfig",
     "ModelConfig",

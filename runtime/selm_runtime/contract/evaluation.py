@@ -1,4 +1,4 @@
-"""What Evaluation selects by, and where Push puts the model."""
+"""What Evaluation selects by, its suites, and where Push puts the model."""
 
 from __future__ import annotations
 
@@ -10,13 +10,32 @@ from selm_runtime.contract.base import ContractModel
 
 
 class SelectByConfig(ContractModel):
-    metric: Literal["WinRate", "MeanReward", "PreferenceAccuracy"] = "WinRate"
+    metric: Literal["WinRate", "MeanReward", "PreferenceAccuracy", "LMEval"] = "WinRate"
     scorer: str | None = None
     against: Literal["Base", "Previous"] = "Base"
 
 
+class LMEvalTaskConfig(ContractModel):
+    name: str
+    metric: str | None = None
+
+
+class LMEvalConfig(ContractModel):
+    """Tasks of lm-evaluation-harness, from a folder that Preparation imports."""
+
+    uri: str
+    revision: str = "main"
+    tasks: tuple[LMEvalTaskConfig, ...]
+    num_fewshot: int | None = None
+    limit: int | None = None
+    chat_template: bool = False
+    trust_remote_code: bool = False
+    batch_size: int = 8
+
+
 class EvaluationConfig(ContractModel):
     select_by: SelectByConfig = SelectByConfig()
+    lm_eval: LMEvalConfig | None = None
 
 
 class PushConfig(ContractModel):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +35,33 @@ def keys_of(path: Path) -> frozenset[bytes]:
     return frozenset(prompt_key(prompt) for batch in _prompts(path) for prompt in batch)
 
 
-def copy_without(source: Path, rows: int, evaluated: frozenset[bytes], target: Path) -> int:
-    """Write the first `rows` rows of a file but those whose prompt is evaluated on, numbers kept; returns how many
-    were left out.
+@dataclass(frozen=True)
+class Overlap:
+    """How many rows were left out of training."""
+
+    rows: int
+    by_set: Mapping[str, int]
+    """Of each set that is evaluated on; a row whose prompt is in several counts in each."""
+
+
+def copy_without(source: Path, rows: int, evaluated: Mapping[str, frozenset[bytes]], target: Path) -> Overlap:
+    """Write the first `rows` rows of a file but those whose prompt is evaluated on, numbers kept.
+
+    `evaluated`: the keys of the prompts of each set, by its name.
     """
     position = left_out = 0
+    by_set = dict.fromkeys(evaluated, 0)
     with pq.ParquetFile(source) as file, pq.ParquetWriter(target, PROMPTS) as writer:
         for batch in file.iter_batches(BATCH_ROWS):
             part = batch.slice(0, max(0, rows - position))
-            kept = [prompt_key(prompt) not in evaluated for prompt in part.column("prompt").to_pylist()]
+            keys = [prompt_key(prompt) for prompt in part.column("prompt").to_pylist()]
+            kept = [not any(key in its for its in evaluated.values()) for key in keys]
             writer.write_batch(part.filter(pa.array(kept, pa.bool_())))
             left_out += len(kept) - sum(kept)
+            for name, its in evaluated.items():
+                by_set[name] += sum(key in its for key in keys)
             position += len(batch)
-    return left_out
+    return Overlap(left_out, by_set)
 
 
 def _prompts(path: Path) -> Iterable[list[Any]]:

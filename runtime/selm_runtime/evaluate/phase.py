@@ -31,6 +31,7 @@ from selm_runtime.evaluate.measures import (
 )
 from selm_runtime.evaluate.retention import models_to_remove, remove_models
 from selm_runtime.evaluate.selection import Standing, best_iteration
+from selm_runtime.evaluate.suites import run_suites
 from selm_runtime.evaluate.texts import form_figures, length_figures
 from selm_runtime.inputs import model_after
 from selm_runtime.phase import PhaseContext
@@ -57,6 +58,7 @@ def evaluate(ctx: PhaseContext) -> None:
         scores, duels = _score(ctx, preparation, rows, responses, past)
     ctx.stop.check()
     log_probs, explored = measure_log_probs(ctx, preparation, model, tokenizer, rows, responses)
+    suites = run_suites(ctx, preparation, model)
     names = (COMBINED, *scores.by_scorer)
     figures = {name: reward_figures(scores.of(name), past.base_scores(name), duels.get(name)) for name in names}
     tokens = [len(ids) for ids in responses["response_ids"].to_pylist()]
@@ -65,24 +67,28 @@ def evaluate(ctx: PhaseContext) -> None:
     lengths, form = length_figures(tokens, texts), form_figures(texts, responses["finish_reason"].to_pylist())
     selected = ctx.config.evaluation.select_by.scorer or COMBINED
     accuracy = preference_accuracy(log_probs, past.base_log_probs if ctx.config.iteration else None)
-    standing = _standing(ctx.config.iteration, len(rows), figures[selected], accuracy)
+    standing = _standing(
+        ctx.config.iteration, len(rows), figures[selected], accuracy, suites.selecting(ctx.config.evaluation.select_by)
+    )
     best = best_iteration([*past.standings, standing], ctx.config.evaluation.select_by)
     metrics = {
         **_metrics(ctx.config.iteration, figures[selected], log_probs, accuracy, explored),
+        **suites.metrics,  # before what a status has no room for
         **_text_metrics(bias[selected], lengths, form),
     }
     facts = {
         "bestIteration": best,
         "selectedScorer": selected,
-        "standing": asdict(standing),
+        "standing": standing.as_facts(),
         "scorers": {name: {**asdict(figures[name]), "length_bias": asdict(bias[name])} for name in names},
         "lengths": lengths,
         "form": form,
         "heldOutRows": len(rows),
         "preferenceRows": sum(held.chosen is not None for held in log_probs),
+        **({"suites": suites.facts} if suites.facts else {}),
     }
     remove_models(ctx.folder, models_to_remove(ctx.config.retention, ctx.config.iteration, best))
-    files = _write(ctx.scratch, responses, scores, log_probs)
+    files = {**_write(ctx.scratch, responses, scores, log_probs), **suites.files}
     ctx.folder.commit(files, rows=len(rows), metrics=metrics, facts=facts)
 
 
@@ -129,7 +135,9 @@ def _length_bias(past: Past, scorer: str, scores: MaybeScores, tokens: Sequence[
     return length_bias(scores, tokens, None if base is None or past.base_tokens is None else (base, past.base_tokens))
 
 
-def _standing(iteration: int, prompts: int, figures: RewardFigures, accuracy: float | None) -> Standing:
+def _standing(
+    iteration: int, prompts: int, figures: RewardFigures, accuracy: float | None, suite: float | None
+) -> Standing:
     return Standing(
         iteration=iteration,
         prompts=prompts,
@@ -137,6 +145,7 @@ def _standing(iteration: int, prompts: int, figures: RewardFigures, accuracy: fl
         win_rate_base=figures.win_rate_base,
         win_rate_previous=figures.win_rate_previous,
         preference_accuracy=accuracy,
+        suite=suite,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from selm_runtime.contract import SelectByConfig
 from selm_runtime.errors import InvalidInput
@@ -20,6 +21,12 @@ class Standing:
     win_rate_base: float = 0.5
     win_rate_previous: float = 0.5
     preference_accuracy: float | None = None
+    suite: float | None = None
+    """The figure of the suite that selects; None where none does."""
+
+    def as_facts(self) -> dict[str, Any]:
+        """For a manifest, and back by `Standing(**facts)`; the suite's only where there is one."""
+        return {name: value for name, value in asdict(self).items() if name != "suite" or value is not None}
 
 
 def best_iteration(standings: Sequence[Standing], select_by: SelectByConfig) -> int:
@@ -30,6 +37,7 @@ def best_iteration(standings: Sequence[Standing], select_by: SelectByConfig) -> 
       before it (a chain of comparisons, as in a Bradley–Terry model); the base has 0.
     - `MeanReward`: the held-out mean reward.
     - `PreferenceAccuracy`: the held-out preference accuracy. Raises InvalidInput where it is absent.
+    - `LMEval`: the suite's metric.
 
     `standings` holds iterations 0, 1, …, t in order; raises ValueError where one is missing.
     """
@@ -46,6 +54,8 @@ def _figures(standings: Sequence[Standing], select_by: SelectByConfig) -> list[f
             return [standing.mean_reward for standing in standings]
         case "PreferenceAccuracy":
             return [_accuracy(standing) for standing in standings]
+        case "LMEval":
+            return [_suite(standing) for standing in standings]
         case "WinRate" if select_by.against == "Previous":
             figures = [0.0]
             for standing in standings[1:]:
@@ -53,6 +63,12 @@ def _figures(standings: Sequence[Standing], select_by: SelectByConfig) -> list[f
             return figures
         case "WinRate":
             return [0.5, *(standing.win_rate_base for standing in standings[1:])]
+
+
+def _suite(standing: Standing) -> float:
+    if standing.suite is None:
+        raise ValueError(f"iteration {standing.iteration} has no figure of the suite that selects")
+    return standing.suite
 
 
 def _accuracy(standing: Standing) -> float:

@@ -23,6 +23,8 @@ _SHOWN_METRICS = (
     ("kl", "KL to the base"),
 )
 """Of Evaluation's metrics, and their headings."""
+_SUITE_METRICS = (("lmEval", "lm-evaluation-harness"),)
+"""The suites' own, shown where they were run."""
 
 Manifests = Mapping[tuple[Phase, int], Manifest]
 
@@ -66,8 +68,9 @@ def model_card(facts: CardFacts) -> str:
         rows=preparation.rows,
         held_out=preparation.facts.get("heldOutRows"),
         overlap=preparation.facts.get("evaluationOverlap"),
-        headings=[heading for _, heading in _SHOWN_METRICS],
+        headings=[heading for _, heading in _shown(facts.manifests)],
         metrics=_metrics(facts.manifests),
+        tasks=_tasks(facts),
         recipe=yaml.safe_dump(_recipe(facts.spec), sort_keys=False, allow_unicode=True, width=100).strip(),
         digests=_digests(facts),
     )
@@ -94,10 +97,22 @@ def _metrics(manifests: Manifests) -> list[tuple[str, list[str]]]:
     """By iteration, the shown metrics as texts; empty cells where one was not measured."""
     evaluated = sorted(iteration for phase, iteration in manifests if phase is Phase.EVALUATION)
     return [
-        ("base" if iteration == 0 else str(iteration), [_cell(measured.get(name)) for name, _ in _SHOWN_METRICS])
+        ("base" if iteration == 0 else str(iteration), [_cell(measured.get(name)) for name, _ in _shown(manifests)])
         for iteration in evaluated
         for measured in (manifests[Phase.EVALUATION, iteration].metrics,)
     ]
+
+
+def _shown(manifests: Manifests) -> list[tuple[str, str]]:
+    measured = {name for (phase, _), its in manifests.items() if phase is Phase.EVALUATION for name in its.metrics}
+    return [*_SHOWN_METRICS, *(each for each in _SUITE_METRICS if each[0] in measured)]
+
+
+def _tasks(facts: CardFacts) -> list[tuple[str, str]]:
+    """The pushed model's figure in each task of lm-evaluation-harness; empty where none was run."""
+    evaluation = facts.manifests.get((Phase.EVALUATION, facts.iteration))
+    tasks = evaluation.facts.get("suites", {}).get("lmEval", {}).get("tasks", {}) if evaluation else {}
+    return [(name, f"{task['metric']} {task['value']:.4g}") for name, task in tasks.items()]
 
 
 def _cell(value: float | None) -> str:

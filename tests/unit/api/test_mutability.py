@@ -76,6 +76,12 @@ RICH: Json = {
         "selectBy": {"scorer": "reward"},
         "control": True,
         "stopWhen": {"iterationsWithoutGain": 2, "maxKL": 40},
+        "lmEval": {
+            "uri": "s3://suites/tasks",
+            "tasks": [{"name": "arc_easy", "metric": "acc_norm"}],
+            "numFewshot": 5,
+            "limit": 100,
+        },
         "resources": RESOURCES,
     },
     "schedule": [{"iteration": 2, "alpha": 0.1}],
@@ -96,6 +102,7 @@ OTHER: dict[str, Any] = {
     "generation.engineArgs": {"max_model_len": 1024},
     "scoring.pairing.rule": "MaxMinProbability",
     "evaluation.selectBy.scorer": "style",
+    "evaluation.lmEval.tasks": [{"name": "arc_easy"}, {"name": "gsm8k"}],
     "push": {"uri": "s3://models/aligned"},
     "scheduling": {"queueName": "team"},
     "imagePullSecrets": [],
@@ -332,6 +339,10 @@ BROKEN: dict[str, tuple[str, Json]] = {
                 "scorers": [{"name": "reward", "judge": {"policy": "Current", "endpoint": "http://j", "model": "m"}}],
             }
         ),
+    ),
+    "selection by tasks that are not run": (
+        "spec.evaluation.selectBy.metric",
+        rich(evaluation={"selectBy": {"metric": "LMEval"}}),
     ),
     "length control of a rule that has no worst": (
         "spec.scoring.pairing.lengthControl",

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from selm_operator.api import objective, phases, scoring, spec, tracking, training
+from selm_operator.api import objective, phases, scoring, spec, suites, tracking, training
 from selm_operator.api.inspection import FieldNode, fields_of
 from selm_operator.api.load import load_yaml
 from selm_operator.api.status import PhaseName
@@ -53,6 +53,8 @@ PAIRS: list[tuple[type[contract.ContractModel], type[Any]]] = [
     (contract.TrainingConfig, training.TrainingSpec),
     (contract.SelectByConfig, phases.SelectBySpec),
     (contract.EvaluationConfig, phases.EvaluationSpec),
+    (contract.LMEvalTaskConfig, suites.LMEvalTask),
+    (contract.LMEvalConfig, suites.LMEvalSpec),
     (contract.PushConfig, spec.PushSpec),
 ]
 

@@ -57,6 +57,10 @@ BUILT: dict[str, Json] = {
     "the mean of the explored": {"training.objective": {"explored": "Mean"}},
     "a guard": {"training.guard": {"maxLogRatio": 50}},
     "a share of the data's own pairs": {"training.offlineShare": 0.25},
+    "tasks of lm-evaluation-harness": {
+        "evaluation.lmEval": {"uri": "s3://suites/tasks", "tasks": [{"name": "arc_easy"}]},
+        "evaluation.selectBy": {"metric": "LMEval"},
+    },
     "a reward model": {"scoring.scorers": [{"name": "a", "rewardModel": {"uri": "hf://org/model"}}]},
     "engine arguments": {
         "generation.engineArgs": {"gpu_memory_utilization": 0.9, "dtype": "float16", "block_size": None}

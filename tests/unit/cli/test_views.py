@@ -155,6 +155,22 @@ def test_the_report_shows_intervals_lengths_and_the_length_bias(tmp_path: Any) -
     assert "Responses</h2>" not in report.html(replace(whole, rows=(base, first)), tmp_path / "report.png")
 
 
+def test_the_report_shows_the_suites_that_were_run(tmp_path: Any) -> None:
+    def facts(value: float) -> dict[str, Any]:
+        tasks = {"arc_easy": {"value": value, "stderr": 0.02}, "bleu": {"value": 0.25, "stderr": None}}
+        return {"suites": {"lmEval": {"mean": value / 2 + 0.125, "tasks": tasks}}}
+
+    run = RunState.of(make_run(succeeded="True"))
+    base, first = iteration_rows(run)
+    whole = Report(run, (replace(base, facts=facts(0.4)), replace(first, facts=facts(0.5))), (), 1, "s3://b/m", None)
+    console = Console(width=160, record=True, file=io.StringIO())
+    report.show(whole, console)
+    for rendered in (report.html(whole, tmp_path / "report.png"), console.export_text()):
+        for figure in ("lm-eval", "0.325", "0.375", "0.400 ± 0.020", "0.500 ± 0.020", "0.250"):
+            assert figure in rendered
+    assert "Suites</h2>" not in report.html(replace(whole, rows=(base, first)), tmp_path / "report.png")
+
+
 @pytest.mark.parametrize(
     ("log", "done"),
     [

@@ -21,6 +21,7 @@ PREPARATION = {
     "model/model.safetensors": "5",
     "model/tokenizer.json": "6",
     "scorers/rm/config.json": "7",
+    "suites/lm-eval/tasks.yaml": "e",
 }
 
 
@@ -84,6 +85,8 @@ def judge(change: dict[str, Any]) -> dict[str, Any]:
     """A judge in the reward model's place, with a change."""
     return {"scoring": {"scorers": [{"name": "rm", "judge": {**JUDGE, **change}}]}}
 
+
+TASKS = {"uri": "s3://b/tasks", "tasks": [{"name": "colours"}]}
 
 CONFIG_CHANGES: dict[str, tuple[dict[str, Any], set[Phase]]] = {
     # what is changed: (the change, the phases after Preparation whose digest changes)
@@ -168,6 +171,7 @@ CONFIG_CHANGES: dict[str, tuple[dict[str, Any], set[Phase]]] = {
     "what becomes of truncated responses": ({"scoring": {"pairing": {"truncated": "Exclude"}}}, {S}),
     "the length penalty": ({"scoring": {"lengthPenalty": 0.1}}, {S, E}),
     "selectBy": ({"evaluation": {"selectBy": {"metric": "MeanReward"}}}, {E}),
+    "tasks of lm-evaluation-harness": ({"evaluation": {"lmEval": TASKS}}, {E}),
 }
 
 CONTENT_CHANGES: dict[str, tuple[dict[str, dict[str, str]], set[Phase]]] = {
@@ -255,6 +259,7 @@ def test_content_changes(phase: Phase, what: str) -> None:
         ({"generation": {"temperature": 1.0}}, False),
         ({"run": {"uid": "9"}}, False),
         ({"seed": 43}, False),
+        ({"evaluation": {"lmEval": TASKS}}, True),
     ],
 )
 def test_preparations_digest_covers_what_is_declared(change: dict[str, Any], changes: bool) -> None:
@@ -370,3 +375,29 @@ def test_a_missing_manifest_is_named() -> None:
     del world[Phase.GENERATION, 2]
     with pytest.raises(InvalidInput, match="Scoring of iteration 2 needs Generation of iteration 2"):
         input_digest(_config(S), world)
+
+
+SUITE_CHANGES = {
+    # what is changed: (the change of lmEval, whether Evaluation's digest changes)
+    "the place (its content is what counts)": ({"uri": "s3://elsewhere/tasks", "revision": "v2"}, False),
+    "the batch": ({"batchSize": 2}, False),
+    "a task": ({"tasks": [{"name": "shapes"}]}, True),
+    "a task's metric": ({"tasks": [{"name": "colours", "metric": "acc_norm"}]}, True),
+    "examples": ({"numFewshot": 3}, True),
+    "documents": ({"limit": 10}, True),
+    "the chat template": ({"chatTemplate": True}, True),
+}
+
+
+@pytest.mark.parametrize("what", SUITE_CHANGES)
+def test_what_decides_a_suites_figures(what: str) -> None:
+    change, changes = SUITE_CHANGES[what]
+    before = _digest(E, {"evaluation": {"lmEval": TASKS}})
+    assert (before != _digest(E, {"evaluation": {"lmEval": {**TASKS, **change}}})) == changes
+
+
+def test_the_suites_content_counts_only_where_the_suite_is_run() -> None:
+    other = {"Preparation-0": {"suites/lm-eval/tasks.yaml": "f"}}
+    with_suite = {"evaluation": {"lmEval": TASKS}}
+    assert _digest(E, with_suite) != _digest(E, with_suite, files=other)
+    assert _digest(E) == _digest(E, files=other)

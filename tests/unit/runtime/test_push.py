@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +238,23 @@ def test_a_card_tells_no_secret_and_no_place_in_a_store() -> None:
     card = model_card(facts())
     for private in ("secret-bucket", "hub-token", "s3-keys", "nvidia", "shards"):
         assert private not in card
+
+
+def test_a_card_shows_the_suites_that_were_run() -> None:
+    told = facts()
+    evaluation = told.manifests[Phase.EVALUATION, 1]
+    task = {"metric": "acc", "value": 0.512345}
+    measured = evaluation.model_copy(
+        update={
+            "metrics": {**evaluation.metrics, "lmEval": 0.5123},
+            "facts": {"suites": {"lmEval": {"mean": 0.512345, "tasks": {"arc_easy": task}}}},
+        }
+    )
+    card = model_card(replace(told, manifests={**told.manifests, (Phase.EVALUATION, 1): measured}))
+    assert "KL to the base | lm-evaluation-harness |" in card
+    assert "| base | 0.25 | 0.5 |  |  |  |\n| 1 | 0.75 |  |  | 1.235 | 0.5123 |" in card
+    assert "Tasks of lm-evaluation-harness, of this model: arc_easy acc 0.5123.\n\n## Recipe" in card
+    assert "lm-evaluation-harness" not in model_card(told)
 
 
 def test_equal_facts_make_equal_cards() -> None:

@@ -1,0 +1,101 @@
+"""What Preparation does for the suites of `spec.evaluation`: their data is imported, tried, and its prompts are known.
+
+The pods that run suites have GPUs and fetch nothing from elsewhere. A prompt that a suite asks is not trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from selm_runtime.artifacts.manifest import digest_of, sha256_of_file
+from selm_runtime.contract import LMEvalConfig
+from selm_runtime.data.overlap import prompt_key
+from selm_runtime.errors import InvalidInput
+from selm_runtime.evaluate.suites.lm_eval import FIELD as LM_EVAL
+from selm_runtime.evaluate.suites.lm_eval import check_tasks
+from selm_runtime.inputs import SUITES
+from selm_runtime.phase import PhaseContext
+from selm_runtime.prepare_sources import HUB, HubSource, Source, StoreSource, hub_repository
+
+TASK_FILES = (".yaml", ".yml", ".jsonl", ".json", ".gz", ".parquet", ".csv", ".tsv", ".txt", ".arrow", ".jinja")
+"""Kinds of files that tasks are made of; Python code only where it is trusted."""
+MAX_FILES = 2048
+MAX_BYTES = 8 << 30
+
+
+@dataclass
+class Brought:
+    """What the suites need of Preparation's artifact; empty without any."""
+
+    files: dict[str, Path] = field(default_factory=dict)
+    """By logical name."""
+    prompts: dict[str, frozenset[bytes]] = field(default_factory=dict)
+    """The keys (`prompt_key`) of the prompts of each suite."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """By suite: where its data is from and what it is pinned to."""
+
+
+def bring_suites(ctx: PhaseContext) -> Brought:
+    """Imports and tries every suite's data. Raises InvalidInput where a suite cannot be run with it."""
+    brought = Brought()
+    if ctx.config.evaluation.lm_eval is not None:
+        _bring_tasks(ctx, ctx.config.evaluation.lm_eval, brought)
+    return brought
+
+
+def _bring_tasks(ctx: PhaseContext, lm_eval: LMEvalConfig, brought: Brought) -> None:
+    source = _folder(ctx, lm_eval.uri, lm_eval.revision, LM_EVAL)
+    names = task_files(source, lm_eval)
+    folder = ctx.scratch / "suites-lm-eval"
+    digests = {}
+    for name in names:
+        ctx.stop.check()
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source.fetch(name, path)
+        brought.files[f"{SUITES}lm-eval/{name}"] = path
+        digests[name] = sha256_of_file(path)
+    tasks = check_tasks(lm_eval, folder, ctx.scratch, ctx.stop)
+    brought.prompts["lmEval"] = frozenset(
+        prompt_key([{"role": "user", "content": prompt}]) for task in tasks.values() for prompt in task["prompts"]
+    )
+    brought.facts["lmEval"] = {
+        "uri": lm_eval.uri,
+        "revision": lm_eval.revision,
+        "pinned": source.pinned or digest_of(sorted(digests.items())),
+        "tasks": {name: {key: task[key] for key in ("metric", "documents")} for name, task in tasks.items()},
+    }
+
+
+def task_files(source: Source, lm_eval: LMEvalConfig) -> list[str]:
+    """The files of the folder that tasks are made of. Raises InvalidInput for none, or too many."""
+    kinds = (*TASK_FILES, ".py") if lm_eval.trust_remote_code else TASK_FILES
+    sizes = {name: size for name, size in source.sizes().items() if name.endswith(kinds) and _is_within(name)}
+    if not any(name.endswith((".yaml", ".yml")) for name in sizes):
+        found = ", ".join(sorted(source.sizes())[:8]) or "nothing"
+        raise InvalidInput(
+            "TasksNotFound",
+            f"{LM_EVAL}.uri: found {found} at {lm_eval.uri}; allowed is a folder with tasks' YAML files",
+        )
+    if len(sizes) > MAX_FILES or sum(sizes.values()) > MAX_BYTES:
+        raise InvalidInput(
+            "TooMuchData",
+            f"{LM_EVAL}.uri: found {len(sizes)} files of {sum(sizes.values())} bytes at {lm_eval.uri}; allowed are "
+            f"{MAX_FILES} files of {MAX_BYTES} bytes together: a folder with these tasks alone",
+        )
+    return sorted(sizes)
+
+
+def _is_within(name: str) -> bool:
+    parts: Sequence[str] = PurePosixPath(name).parts
+    return not name.startswith("/") and not any(part == ".." or part.startswith(".") for part in parts)
+
+
+def _folder(ctx: PhaseContext, uri: str, revision: str, field: str) -> Source:
+    if uri.startswith(HUB):
+        hub_repository(uri, "dataset", f"{field}.uri")
+        return HubSource.resolve(uri, revision, kind="dataset", field=field)
+    return StoreSource.resolve(uri.rstrip("/"), ctx.config.artifacts, field=field)
