@@ -1,8 +1,10 @@
-"""`selm push NAME URI`: a run's model with its card to a hub's repository or a folder in a store."""
+"""`selm push NAME URI`: a run's model with its card to a hub's repository, a folder in a store or an OCI registry."""
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,13 +14,20 @@ from rich.console import Console
 from selm_cli.cluster import Cluster
 from selm_cli.errors import CliError
 from selm_cli.run_state import PHASES, RunState
-from selm_runtime.contract import ArtifactsConfig, Phase, RunRef
+from selm_runtime.contract import ENV_REGISTRY_CONFIG, ArtifactsConfig, Phase, RunRef
 
 Choice = Literal["best", "final"]
 
 
 def push(
-    run: RunState, uri: str, console: Console, *, which: Choice = "best", private: bool = True, revision: str = "main"
+    run: RunState,
+    uri: str,
+    console: Console,
+    *,
+    which: Choice = "best",
+    private: bool = True,
+    revision: str = "main",
+    plain_http: bool = False,
 ) -> None:
     """Download and verify the model, write its card, push both, and say where they are. Again: changes nothing.
 
@@ -30,6 +39,8 @@ def push(
     from selm_runtime.artifacts.store import NotFound, open_store
     from selm_runtime.errors import InvalidInput, TemporaryFailure
     from selm_runtime.push.card import CardFacts, model_card, pushed_model
+    from selm_runtime.push.oci import push_to_registry
+    from selm_runtime.push.registry import OCI
     from selm_runtime.push.targets import HUB, check_target, push_to_hub, push_to_store
 
     artifacts_spec = run.spec["artifacts"]
@@ -57,6 +68,10 @@ def push(
             if uri.startswith(HUB):
                 message = f"{run.namespace}/{run.name}, iteration {iteration}"
                 done = push_to_hub(folder, uri, field="URI", private=private, revision=revision, message=message)
+            elif uri.startswith(OCI):
+                done = push_to_registry(
+                    folder, uri, facts, field="URI", plain_http=plain_http, environment=registry_environment(os.environ)
+                )
             else:
                 done = push_to_store(folder, uri, field="URI", endpoint=artifacts.endpoint, region=artifacts.region)
     except NotFound as error:
@@ -68,6 +83,13 @@ def push(
     state = "pushed to" if done.changed else "is already at"
     at = f" at {done.revision}" if done.revision else ""
     console.print(f"iteration {iteration} {state} {done.uri}{at}", highlight=False, soft_wrap=True)
+
+
+def registry_environment(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment with the Docker configuration of whoever pushes, where there is one."""
+    folder = Path(environment.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    file = folder / "config.json"
+    return {ENV_REGISTRY_CONFIG: file.read_text(encoding="utf-8"), **environment} if file.is_file() else environment
 
 
 def chosen(run: RunState, which: Choice) -> int:
@@ -86,13 +108,16 @@ def chosen(run: RunState, which: Choice) -> int:
 
 def command(
     name: Annotated[str, typer.Argument(help="the SELMRun's name")],
-    uri: Annotated[str, typer.Argument(help="hf://owner/name, s3://bucket/path or file:///path")],
+    uri: Annotated[
+        str, typer.Argument(help="hf://owner/name, s3://bucket/path, file:///path or oci://registry/name:tag")
+    ],
     namespace: Annotated[str, typer.Option("--namespace", "-n")] = "default",
     which: Annotated[Choice, typer.Option(help="the iteration that evaluation picks, or the last one")] = "best",
     private: Annotated[bool, typer.Option("--private/--public", help="of a repository of the hub")] = True,
     revision: Annotated[str, typer.Option(help="the branch of a repository of the hub")] = "main",
+    plain_http: Annotated[bool, typer.Option("--plain-http", help="an OCI registry is spoken to without TLS")] = False,
     kubeconfig: Annotated[Path | None, typer.Option(help="default: KUBECONFIG, else ~/.kube/config")] = None,
 ) -> None:
-    """Push a run's model with a card of its recipe, data, metrics and digests. Reads AWS_* and HF_TOKEN."""
+    """Push a run's model with a card of its recipe, data, metrics and digests. Reads AWS_* and, by the target, HF_TOKEN, SELM_REGISTRY_USERNAME and SELM_REGISTRY_PASSWORD or Docker's config.json."""
     run = RunState.of(Cluster(kubeconfig).run(namespace, name))
-    push(run, uri, Console(), which=which, private=private, revision=revision)
+    push(run, uri, Console(), which=which, private=private, revision=revision, plain_http=plain_http)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selm_runtime.contract import Phase
+from selm_runtime.contract import ENV_REGISTRY_CONFIG, ENV_REGISTRY_PASSWORD, ENV_REGISTRY_USERNAME, Phase
 
 GROUP = "selm.dev"
 VERSION = "v1alpha1"
@@ -67,6 +67,12 @@ ENV_MLFLOW_TOKEN = "MLFLOW_TRACKING_TOKEN"
 """From `spec.training.reportTo.mlflow.tokenSecretRef`, in Training only; MLflow's client reads it."""
 ENV_HF_TOKEN = "HF_TOKEN"
 """From `spec.model.tokenSecretRef` in Preparation and `spec.push.tokenSecretRef` in Push: no other phase talks to a hub."""
+REGISTRY_KEYS = {
+    ENV_REGISTRY_CONFIG: ".dockerconfigjson",
+    ENV_REGISTRY_USERNAME: "username",
+    ENV_REGISTRY_PASSWORD: "password",
+}
+"""Variables of Push, and the keys of the Secret that `spec.push.credentialsSecretRef` names; each may be absent."""
 ENV_CA_BUNDLE = "AWS_CA_BUNDLE"
 ENV_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 """Keys of the Secret that `spec.artifacts.credentialsSecretRef` names, and the variables that they become."""

@@ -216,7 +216,7 @@ def _push(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
     committed = sorted([iteration, phase.value, manifest.digest] for (phase, iteration), manifest in manifests.items())
     return {
         "iteration": config.iteration,
-        "push": None if config.push is None else _dump(config.push),
+        "push": None if config.push is None else config.push.model_dump(mode="json", exclude={"plain_http"}),
         "keeps": config.retention == "KeepLast",
         "committed": committed,
     }

@@ -161,7 +161,11 @@ SOURCE_PATTERN = (
 )
 STORE_PATTERN = rf"^(s3://{_NO_SPACE_NO_SLASH}+(/{_NO_SPACE}*)?|file:///{_NO_SPACE}+)$"
 FILE_PATTERN = rf"^(s3://{_NO_SPACE_NO_SLASH}+/{_NO_SPACE}+|file:///{_NO_SPACE}+)$"
-TARGET_PATTERN = rf"^(hf://{_NO_SPACE_NO_SLASH}+/{_NO_SPACE_NO_SLASH}+|s3://{_NO_SPACE_NO_SLASH}+/{_NO_SPACE}+|file:///{_NO_SPACE}+|oci://{_NO_SPACE_NO_SLASH}+/{_NO_SPACE}+)$"
+_OCI_NAME = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+_OCI_PATTERN = (
+    rf"oci://[a-zA-Z0-9][-.a-zA-Z0-9]*(:[0-9]+)?/{_OCI_NAME}(/{_OCI_NAME})*(:[a-zA-Z0-9_][-.a-zA-Z0-9_]{{0,127}})?"
+)
+TARGET_PATTERN = rf"^(hf://{_NO_SPACE_NO_SLASH}+/{_NO_SPACE_NO_SLASH}+|s3://{_NO_SPACE_NO_SLASH}+/{_NO_SPACE}+|file:///{_NO_SPACE}+|{_OCI_PATTERN})$"
 URL_PATTERN = rf"^https?://{_NO_SPACE}+$"
 SUBDOMAIN_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -175,7 +179,7 @@ PATTERN_WORDS = {
     SOURCE_PATTERN: "be hf://owner/name, s3://bucket/path or file:///path, without spaces",
     STORE_PATTERN: "be s3://bucket, s3://bucket/path or file:///path, without spaces",
     FILE_PATTERN: "be s3://bucket/path or file:///path, without spaces",
-    TARGET_PATTERN: "be hf://owner/name, s3://bucket/path, file:///path or oci://registry/name, without spaces",
+    TARGET_PATTERN: "be hf://owner/name, s3://bucket/path, file:///path or oci://registry/name:tag, without spaces",
     URL_PATTERN: "be a URL that begins with http:// or https://, without spaces",
     SUBDOMAIN_PATTERN: "be lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
     LABEL_PATTERN: "be lower-case letters, digits and '-', with a letter or digit at both ends",

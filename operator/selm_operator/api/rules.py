@@ -290,6 +290,20 @@ _SPEC_RULES: tuple[BaseRule[Any], ...] = (
     ),
     Rule[SELMRunSpec](
         on=SELMRunSpec,
+        cel=(
+            "!has(self.push) || (!self.push.plainHTTP && !has(self.push.credentialsSecretRef)) || "
+            "self.push.uri.startsWith('oci://')"
+        ),
+        message="`push.plainHTTP` and `push.credentialsSecretRef` may be set only where `push.uri` is oci://",
+        at=".push",
+        holds=lambda spec: (
+            spec.push is None
+            or (not spec.push.plain_http and spec.push.credentials_secret_ref is None)
+            or spec.push.uri.startswith("oci://")
+        ),
+    ),
+    Rule[SELMRunSpec](
+        on=SELMRunSpec,
         cel="self.training.maxPromptLength < self.training.maxLength",
         message="`training.maxPromptLength` must be less than `training.maxLength`",
         at=".training.maxPromptLength",

@@ -233,7 +233,10 @@ class PushSpec(SpecModel):
         Field(
             max_length=1024,
             pattern=TARGET_PATTERN,
-            description="the place of the model: a repository hf://owner/name, or a folder at s3:// or file://.",
+            description=(
+                "the place of the model: a repository hf://owner/name, a folder at s3:// or file://, or "
+                "oci://registry/name:tag (the tag is latest where it is left out)."
+            ),
         ),
     ]
     model: Annotated[
@@ -248,6 +251,18 @@ class PushSpec(SpecModel):
         Field(description="the Secret with a token of the hub that may write."),
         Default("none"),
     ] = None
+    credentials_secret_ref: Annotated[
+        SecretRef | None,
+        Field(
+            description=(
+                "the Secret with the credentials of an OCI registry: `username` and `password`, or `.dockerconfigjson`."
+            )
+        ),
+        Default("none"),
+    ] = None
+    plain_http: Annotated[
+        Bool, Field(alias="plainHTTP", description="whether an OCI registry is spoken to without TLS.")
+    ] = False
 
 
 class RetrySpec(SpecModel):

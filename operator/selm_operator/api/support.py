@@ -26,14 +26,7 @@ def _dropout(spec: SELMRunSpec) -> str | None:
     return "dropout is not built yet; 0 is"
 
 
-def _push(spec: SELMRunSpec) -> str | None:
-    if spec.push is None or not spec.push.uri.startswith("oci://"):
-        return None
-    return "OCI registries are not built yet; hf:// and s3:// are"
-
-
 _TABLE: tuple[tuple[str, str, Callable[[SELMRunSpec], str | None]], ...] = (
-    ("spec.push.uri", "`push.uri` with `oci://`", _push),
     ("spec.training.lora.dropout", "`training.lora.dropout` above 0", _dropout),
 )
 """Field, words for the reference, and the check."""

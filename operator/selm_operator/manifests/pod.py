@@ -20,6 +20,7 @@ from selm_operator.constants import (
     ENV_USER,
     ENV_WANDB_KEY,
     HOME_PATH,
+    REGISTRY_KEYS,
     SHM_PATH,
     TMP_PATH,
     USER_NAME,
@@ -155,11 +156,28 @@ def _own_env(spec: SELMRunSpec, config: PhaseConfig, settings: Settings) -> list
         token = spec.push.token_secret_ref if spec.push is not None else None
     if token is not None and config.phase in (Phase.PREPARATION, Phase.PUSH):
         env.append(_from_secret(ENV_HF_TOKEN, token.name, token.key))
+    if config.phase is Phase.PUSH:
+        env += _registry_credentials(spec)
     if config.phase in (Phase.PREPARATION, Phase.SCORING, Phase.EVALUATION):
         env += _judge_keys(spec)
     if config.phase is Phase.TRAINING:
         env += _tracker_keys(spec)
     return env
+
+
+def _registry_credentials(spec: SELMRunSpec) -> list[Json]:
+    """Of an OCI registry; Secrets of either kind serve, so that no single key has to be there."""
+    if spec.push is None or spec.push.credentials_secret_ref is None:
+        return []
+    return [
+        {
+            "name": variable,
+            "valueFrom": {
+                "secretKeyRef": {"name": spec.push.credentials_secret_ref.name, "key": key, "optional": True}
+            },
+        }
+        for variable, key in REGISTRY_KEYS.items()
+    ]
 
 
 def _tracker_keys(spec: SELMRunSpec) -> list[Json]:

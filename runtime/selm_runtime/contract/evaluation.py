@@ -45,5 +45,6 @@ class PushConfig(ContractModel):
     model: Literal["Best", "Final"] = "Best"
     private: bool = True
     revision: str = "main"
+    plain_http: bool = Field(default=False, alias="plainHTTP")
     recipe: dict[str, Any] = Field(default_factory=dict)
     """What of the spec the model card shows."""

@@ -71,8 +71,8 @@ def model_card(facts: CardFacts) -> str:
         headings=[heading for _, heading in _shown(facts.manifests)],
         metrics=_metrics(facts.manifests),
         tasks=_tasks(facts),
-        recipe=yaml.safe_dump(_recipe(facts.spec), sort_keys=False, allow_unicode=True, width=100).strip(),
-        digests=_digests(facts),
+        recipe=yaml.safe_dump(recipe(facts.spec), sort_keys=False, allow_unicode=True, width=100).strip(),
+        digests=digests(facts),
     )
     return str(card)
 
@@ -119,7 +119,8 @@ def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _recipe(spec: Mapping[str, Any]) -> dict[str, Any]:
+def recipe(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the spec makes the model what it is, without places and names of Secrets."""
     return {name: _public(spec[name]) for name in RECIPE if spec.get(name) not in (None, [], {})}
 
 
@@ -138,7 +139,7 @@ def _place(uri: str) -> str:
     return uri if uri.startswith("hf://") else f"{uri.partition('://')[0]}://… (not public)"
 
 
-def _digests(facts: CardFacts) -> list[tuple[str, str]]:
+def digests(facts: CardFacts) -> list[tuple[str, str]]:
     """What was computed from what: the model's content, then every committed phase's."""
     phases = sorted(facts.manifests, key=lambda where: (where[1], list(Phase).index(where[0])))
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from selm_runtime.artifacts.manifest import Manifest
@@ -10,6 +11,8 @@ from selm_runtime.errors import InvalidInput
 from selm_runtime.inputs import required_manifests
 from selm_runtime.phase import PhaseContext
 from selm_runtime.push.card import CardFacts, model_card, pushed_model
+from selm_runtime.push.oci import push_to_registry
+from selm_runtime.push.registry import OCI
 from selm_runtime.push.targets import HUB, Pushed, check_target, push_to_hub, push_to_store
 
 FIELD = "spec.push.uri"
@@ -32,7 +35,7 @@ def run(ctx: PhaseContext) -> None:
     card = folder / "README.md"
     card.write_text(model_card(facts), encoding="utf-8")
     ctx.stop.check()
-    pushed = _push(ctx.config, target, folder, facts.iteration)
+    pushed = _push(ctx.config, target, folder, facts)
     ctx.reporter.event("pushed", uri=pushed.uri, revision=pushed.revision, changed=pushed.changed)
     ctx.folder.commit(
         {"README.md": card},
@@ -67,11 +70,15 @@ def _iteration(config: PhaseConfig, target: PushConfig, best: int | None) -> int
     return best
 
 
-def _push(config: PhaseConfig, target: PushConfig, folder: Path, iteration: int) -> Pushed:
+def _push(config: PhaseConfig, target: PushConfig, folder: Path, facts: CardFacts) -> Pushed:
     if target.uri.startswith(HUB):
-        message = f"{config.run.namespace}/{config.run.name}, iteration {iteration}"
+        message = f"{config.run.namespace}/{config.run.name}, iteration {facts.iteration}"
         return push_to_hub(
             folder, target.uri, field=FIELD, private=target.private, revision=target.revision, message=message
+        )
+    if target.uri.startswith(OCI):
+        return push_to_registry(
+            folder, target.uri, facts, field=FIELD, plain_http=target.plain_http, environment=os.environ
         )
     artifacts = config.artifacts
     return push_to_store(folder, target.uri, field=FIELD, endpoint=artifacts.endpoint, region=artifacts.region)

@@ -1,4 +1,6 @@
-"""Where a model is pushed to: a repository of the hub, or a folder in a store. Doing it again changes nothing.
+"""Where a model is pushed to: a repository of the hub, or a folder in a store (an OCI registry: `oci`).
+
+Doing it again changes nothing.
 
 Both can be killed at any line and begun again. The hub takes files by their hash and makes one commit of them; in a
 store the list of files, `selm-push.json`, is written last, and a folder without it is not whole.
@@ -17,9 +19,9 @@ from selm_runtime.artifacts.manifest import canonical_json, digest_of, sha256_of
 from selm_runtime.artifacts.store import NotFound, Store, open_uri
 from selm_runtime.artifacts.upload import files_below
 from selm_runtime.errors import InvalidInput, TemporaryFailure
+from selm_runtime.push.registry import ALLOWED, OCI, Place
 
 HUB = "hf://"
-OCI = "oci://"
 LIST = "selm-push.json"
 """In a store: name, size and SHA-256 of every file of the push. Written last, read by the next push and by readers."""
 _STALE = ("*.safetensors", "*.safetensors.index.json")
@@ -32,7 +34,7 @@ class Pushed:
 
     uri: str
     revision: str | None
-    """The hub's commit; None in a store."""
+    """The hub's commit, a registry's digest; None in a store."""
     changed: bool
     """False: everything was there already."""
 
@@ -40,17 +42,15 @@ class Pushed:
 def check_target(uri: str, field: str) -> None:
     """Raises InvalidInput for a target that no push can reach; asks nobody."""
     if uri.startswith(OCI):
-        raise InvalidInput(
-            "NotYetSupported", f"{field}: found {uri!r}; OCI registries are not built yet, allowed are hf:// and s3://"
-        )
-    if uri.startswith(HUB):
+        Place.of(uri, field)
+    elif uri.startswith(HUB):
         name = uri.removeprefix(HUB).strip("/")
         if name.count("/") != 1 or not all(name.split("/")):
             raise InvalidInput("InvalidURI", f"{field}: found {uri!r}, allowed is hf://<owner>/<name>")
     elif not uri.startswith(("s3://", "file:///")):
         raise InvalidInput(
             "InvalidURI",
-            f"{field}: found {uri!r}, allowed are hf://<owner>/<name>, s3://<bucket>/<path>, file:///<path>",
+            f"{field}: found {uri!r}, allowed are hf://<owner>/<name>, s3://<bucket>/<path>, file:///<path>, {ALLOWED}",
         )
 
 

@@ -359,6 +359,13 @@ BROKEN: dict[str, tuple[str, Json]] = {
         "spec.data.transform",
         augmented(training={"ranksPerNode": 2, "objective": {"type": "SELM"}}),
     ),
+    "a registry's settings for a hub": ("spec.push", rich(push={"uri": "hf://a/b", "plainHTTP": True})),
+    "a registry's credentials for a store": (
+        "spec.push",
+        rich(push={"uri": "s3://a/b", "credentialsSecretRef": {"name": "registry"}}),
+    ),
+    "a place in a registry without a name": ("spec.push.uri", rich(push={"uri": "oci://registry.example"})),
+    "a place in a registry by a digest": ("spec.push.uri", rich(push={"uri": "oci://registry.example/a@sha256:0"})),
     "parameters offloaded that every rank holds": (
         "spec.training.offload.parameters",
         trained(offload={"parameters": "CPU"}, zeroStage=2),

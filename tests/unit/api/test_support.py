@@ -85,6 +85,13 @@ BUILT: dict[str, Json] = {
     "another pairing rule": {"scoring.pairing": {"rule": "MaxMinProbability", "lengthControl": 0.1}},
     "a length penalty": {"scoring.lengthPenalty": 0.001},
     "a format": {"data.format": "Nectar"},
+    "a registry": {
+        "push": {
+            "uri": "oci://localhost:5000/team/aligned:v1",
+            "plainHTTP": True,
+            "credentialsSecretRef": {"name": "registry"},
+        }
+    },
     "an offline iteration": {"schedule": [{"iteration": 1, "pairs": "Offline"}]},
 }
 

@@ -17,8 +17,10 @@ from rich.console import Console
 from selm_cli import dataset, push
 from selm_cli.errors import CliError
 from selm_cli.run_state import RunState
+from selm_runtime.push.oci import FILE_PATH
 from selm_runtime.push.targets import LIST
 from selm_runtime.tables import PAIRS
+from support.fake_registry import PASSWORD, USER, fake_registry
 from support.train_world import TrainWorld
 
 
@@ -110,10 +112,31 @@ def test_the_best_model_is_pushed_with_its_card_once(published: Published, tmp_p
     assert second == f"iteration 1 is already at {uri}"
 
 
+def test_a_registry_is_shown_the_docker_configuration(
+    published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = console()
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with fake_registry("Basic") as registry:
+        entry = {"username": USER, "password": PASSWORD}
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.host: entry}}))
+        uri = f"oci://{registry.host}/models/tiny:v1"
+        push.push(published.run(), uri, said, plain_http=True)
+        manifest = json.loads(registry.manifests["models/tiny:v1"])
+        weights = (published.world.folder / "trained" / "model.safetensors").read_bytes()
+        assert weights in registry.blobs.values()
+        assert "README.md" in {layer["annotations"][FILE_PATH] for layer in manifest["layers"]}
+        (tmp_path / "config.json").unlink()
+        with pytest.raises(CliError, match="does not let whoever shows no credentials push"):
+            push.push(published.run(), uri, said, plain_http=True)
+    assert isinstance(said.file, io.StringIO)
+    assert said.file.getvalue().startswith(f"iteration 1 pushed to {uri} at sha256:")
+
+
 def test_what_cannot_be_pushed_is_told(published: Published, tmp_path: Path) -> None:
     run = published.run()
-    with pytest.raises(CliError, match="OCI registries are not built yet"):
-        push.push(run, "oci://registry.example/x", console())
+    with pytest.raises(CliError, match=r"URI: found 'oci://registry\.example', allowed is oci://"):
+        push.push(run, "oci://registry.example", console())
     with pytest.raises(CliError, match="no iteration was better than the base"):
         push.push(replace(run, status={**run.status, "bestIteration": 0}), f"file://{tmp_path}", console())
     with pytest.raises(CliError, match="has no trained model yet"):

@@ -84,6 +84,32 @@ async def test_its_pod_needs_no_gpu_and_has_the_token_that_may_write() -> None:
     assert {"training", "scoring", "iterations"} <= config["push"]["recipe"].keys()
 
 
+async def test_the_credentials_of_a_registry_may_be_of_either_kind() -> None:
+    world = World(
+        make_run()
+        .with_iterations(1)
+        .with_spec(
+            push={
+                "uri": "oci://registry.example:5000/team/aligned:v1",
+                "credentialsSecretRef": {"name": "registry"},
+                "plainHTTP": True,
+            }
+        )
+    )
+    await world.reach("Push")
+    env = {variable["name"]: variable for variable in container_of(world.job)["env"]}
+    found = {
+        name: env[f"SELM_REGISTRY_{name}"]["valueFrom"]["secretKeyRef"] for name in ("CONFIG", "USERNAME", "PASSWORD")
+    }
+    assert {name: (ref["name"], ref["key"], ref["optional"]) for name, ref in found.items()} == {
+        "CONFIG": ("registry", ".dockerconfigjson", True),
+        "USERNAME": ("registry", "username", True),
+        "PASSWORD": ("registry", "password", True),
+    }
+    push = json.loads(env["SELM_PHASE_CONFIG"]["value"])["push"]
+    assert (push["uri"], push["plainHTTP"]) == ("oci://registry.example:5000/team/aligned:v1", True)
+
+
 async def test_no_other_phase_is_told_of_the_push_or_has_its_token() -> None:
     world = World(pushing())
     container = container_of(await world.reach("Training"))

@@ -91,5 +91,5 @@ def test_where_nothing_beat_the_base_nothing_is_pushed(tmp_path: Path) -> None:
 
 def test_a_target_that_cannot_be_is_refused_by_its_field(tmp_path: Path) -> None:
     run = Pushing(tmp_path)
-    with pytest.raises(InvalidInput, match=r"spec\.push\.uri: found 'oci://x/y'"):
-        run.push(uri="oci://x/y")
+    with pytest.raises(InvalidInput, match=r"spec\.push\.uri: found 'oci://x/Y'"):
+        run.push(uri="oci://x/Y")
