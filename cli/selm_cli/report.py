@@ -163,7 +163,10 @@ def response_cells(row: IterationRow) -> dict[str, str]:
     }
 
 
-ON_SUITES = "Suites of spec.evaluation. lm-eval: mean over its tasks, then each task's figure ± its standard error."
+ON_SUITES = (
+    "Suites of spec.evaluation. lm-eval: mean over its tasks, then each task's figure ± its standard error. AlpacaEval: "
+    "win rate against the baseline's outputs, at equal lengths and as judged."
+)
 """Read beside every table of suites."""
 
 
@@ -175,6 +178,10 @@ def suite_cells(row: IterationRow) -> dict[str, str]:
         cells["lm-eval"] = _cell(suites["lmEval"]["mean"], ".3f")
         for name, task in suites["lmEval"]["tasks"].items():
             cells[name] = _with_error(task["value"], task["stderr"])
+    if "alpacaEval" in suites:
+        its = suites["alpacaEval"]
+        cells["AlpacaEval, equal lengths"] = _cell(its["lengthControlledWinRate"], ".3f")
+        cells["AlpacaEval, as judged"] = f"{its['winRate']:.3f} [{its['winRateLow']:.3f}, {its['winRateHigh']:.3f}]"
     return cells
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from selm_runtime.artifacts.commit import portion_name
 from selm_runtime.artifacts.manifest import Manifest, content_digest, digest_of
-from selm_runtime.contract import JudgeConfig, Phase, PhaseConfig
+from selm_runtime.contract import JudgeConfig, Phase, PhaseConfig, SuiteJudgeConfig
 from selm_runtime.errors import InvalidInput
 from selm_runtime.train.batches import own_in_batch
 from selm_runtime.train.objectives import explored_policy, needs_of, settings_that_count
@@ -103,6 +103,9 @@ def _declared_suites(config: PhaseConfig) -> dict[str, Any]:
     """What Preparation imports for suites; nothing where none is run, so that such runs keep their digests."""
     lm_eval = config.evaluation.lm_eval
     declared = {} if lm_eval is None else {"lmEval": lm_eval.model_dump(mode="json", exclude={"batch_size"})}
+    alpaca = config.evaluation.alpaca_eval
+    if alpaca is not None:
+        declared["alpacaEval"] = alpaca.model_dump(mode="json", include={"uri", "revision", "limit", "template"})
     return {"suites": declared} if declared else {}
 
 
@@ -209,7 +212,16 @@ def _suites(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
         places = {"uri", "revision", "batch_size"}
         settings = lm_eval.model_dump(mode="json", exclude=places)
         found["lmEval"] = [settings, preparation.content_under(f"{SUITES}lm-eval/")]
+    alpaca = config.evaluation.alpaca_eval
+    if alpaca is not None:
+        content = preparation.content_under(f"{SUITES}alpaca-eval/")
+        found["alpacaEval"] = [alpaca.max_tokens, _suite_judge(alpaca.judge), content]
     return {"suites": found} if found else {}
+
+
+def _suite_judge(judge: SuiteJudgeConfig) -> dict[str, Any]:
+    """How fast and how much may be asked decides nothing."""
+    return judge.model_dump(mode="json", exclude={"concurrency", "requests_per_minute", "token_budget"})
 
 
 def _push(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:

@@ -5,15 +5,18 @@ The pods that run suites have GPUs and fetch nothing from elsewhere. A prompt th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from selm_runtime.artifacts.manifest import digest_of, sha256_of_file
-from selm_runtime.contract import LMEvalConfig
+from selm_runtime.contract import AlpacaEvalConfig, LMEvalConfig
 from selm_runtime.data.overlap import prompt_key
 from selm_runtime.errors import InvalidInput
+from selm_runtime.evaluate.suites import alpaca
+from selm_runtime.evaluate.suites.judging import suite_judge
 from selm_runtime.evaluate.suites.lm_eval import FIELD as LM_EVAL
 from selm_runtime.evaluate.suites.lm_eval import check_tasks
 from selm_runtime.inputs import SUITES
@@ -43,6 +46,8 @@ def bring_suites(ctx: PhaseContext) -> Brought:
     brought = Brought()
     if ctx.config.evaluation.lm_eval is not None:
         _bring_tasks(ctx, ctx.config.evaluation.lm_eval, brought)
+    if ctx.config.evaluation.alpaca_eval is not None:
+        _bring_instructions(ctx, ctx.config.evaluation.alpaca_eval, brought)
     return brought
 
 
@@ -99,3 +104,80 @@ def _folder(ctx: PhaseContext, uri: str, revision: str, field: str) -> Source:
         hub_repository(uri, "dataset", f"{field}.uri")
         return HubSource.resolve(uri, revision, kind="dataset", field=field)
     return StoreSource.resolve(uri.rstrip("/"), ctx.config.artifacts, field=field)
+
+
+def _bring_instructions(ctx: PhaseContext, config: AlpacaEvalConfig, brought: Brought) -> None:
+    path, facts = _fetch_file(ctx, config.uri, config.revision, alpaca.FIELD, "alpaca-eval.json")
+    records = read_json(path, config.uri, alpaca.FIELD)[: config.limit]
+    instructions = [alpaca.instruction_of(record, f"record {number}") for number, record in enumerate(records)]
+    known = sum(each.difficulty is not None for each in instructions)
+    if known not in (0, len(instructions)):
+        raise InvalidInput(
+            "InvalidData",
+            f"{alpaca.FIELD}.uri: {known} of {len(instructions)} records have an instruction_difficulty; allowed is all "
+            "or none",
+        )
+    folder = ctx.scratch / "suites-alpaca-eval"
+    folder.mkdir()
+    alpaca.write_instructions(folder / alpaca.INSTRUCTIONS, instructions)
+    if config.template is not None:
+        fetched, _ = _fetch_file(ctx, config.template, "main", f"{alpaca.FIELD}.template", "alpaca-template")
+        fetched.rename(folder / alpaca.TEMPLATE)
+    brought.files |= {f"{SUITES}alpaca-eval/{kept.name}": kept for kept in folder.iterdir()}
+    _probe_alpaca(ctx, config, alpaca.comparing_template(folder))
+    brought.prompts["alpacaEval"] = frozenset(
+        prompt_key([{"role": "user", "content": each.instruction}]) for each in instructions
+    )
+    brought.facts["alpacaEval"] = {**facts, "instructions": len(instructions)}
+
+
+def _probe_alpaca(ctx: PhaseContext, config: AlpacaEvalConfig, template: alpaca.Comparing) -> None:
+    """Asks the judge about easy cases. Raises InvalidInput where no answer is a verdict."""
+    cases = [("What is 2 + 2?", "4", "5"), ("Name a colour.", "Red.", "No."), ("Say hello.", "Hello!", "Goodbye.")]
+    judge = suite_judge(ctx, "alpacaEval", config.judge, f"{alpaca.FIELD}.judge")
+    instructions = [alpaca.Instruction(asked, worse, None) for asked, _, worse in cases]
+    try:
+        verdicts, _ = alpaca.compare(
+            judge, instructions, [good for _, good, _ in cases], template, config.judge, ctx.stop.check
+        )
+    finally:
+        judge.close()
+    if all(verdict is None for verdict in verdicts):
+        raise InvalidInput(
+            "JudgeAnswersNonsense",
+            f"{alpaca.FIELD}.judge: none of {len(cases)} answers names one of the two outputs; allowed is a model that "
+            f"begins its answer with {alpaca.FIRST} or {alpaca.SECOND}",
+        )
+
+
+def _fetch_file(ctx: PhaseContext, uri: str, revision: str, field: str, name: str) -> tuple[Path, dict[str, str]]:
+    """One file of a store or of a dataset repository (hf://owner/name/path), and what it is pinned to."""
+    if uri.startswith(HUB):
+        owner, repository, file = [*uri.removeprefix(HUB).removeprefix("datasets/").split("/", 2), "", ""][:3]
+        source: Source = HubSource.resolve(f"{HUB}{owner}/{repository}", revision, kind="dataset", field=field)
+    else:
+        folder, _, file = uri.rpartition("/")
+        source = StoreSource.resolve(folder, ctx.config.artifacts, field=field, only=file)
+    if not file or file not in source.sizes():
+        raise InvalidInput("DataNotFound", f"{field}.uri: there is no file at {uri}")
+    path = ctx.scratch / f"suites-{name}"
+    source.fetch(file, path)
+    return path, {"uri": uri, "revision": revision, "pinned": source.pinned or f"sha256:{sha256_of_file(path)}"}
+
+
+def read_json(path: Path, uri: str, field: str) -> list[dict[str, Any]]:
+    """The objects of a JSON array or of JSON lines. Raises InvalidInput naming what cannot be read, or for none."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        parsed = (
+            json.loads(text)
+            if text.lstrip().startswith("[")
+            else [json.loads(line) for line in text.splitlines() if line.strip()]
+        )
+    except ValueError as error:
+        raise InvalidInput(
+            "InvalidData", f"{field}.uri: {uri} is neither a JSON array nor JSON lines: {error}"
+        ) from error
+    if not parsed or not all(isinstance(record, dict) for record in parsed):
+        raise InvalidInput("InvalidData", f"{field}.uri: {uri} holds no records; allowed are objects, one a record")
+    return list(parsed)

@@ -16,9 +16,10 @@ from selm_operator.api.base import (
     ListSet,
     Number,
     SpecModel,
+    Tokens,
 )
 from selm_operator.api.pods import Resources
-from selm_operator.api.suites import LMEvalSpec
+from selm_operator.api.suites import AlpacaEvalSpec, LMEvalSpec
 
 Alpha = Annotated[Number, Field(ge=0, le=1000)]
 Beta = Annotated[Number, Field(gt=0, le=1000)]
@@ -26,7 +27,6 @@ LearningRate = Annotated[Number, Field(gt=0, le=1)]
 Temperature = Annotated[Number, Field(ge=0, le=10)]
 SamplesPerPrompt = Annotated[Int, Field(ge=1, le=64)]
 Shards = Annotated[Int, Field(ge=1, le=1024)]
-Tokens = Annotated[Int, Field(ge=1, le=1_048_576)]
 
 
 class GenerationSpec(SpecModel):
@@ -91,8 +91,8 @@ class SelectBySpec(SpecModel):
     """The metric that picks the best iteration."""
 
     metric: Annotated[
-        Literal["WinRate", "MeanReward", "PreferenceAccuracy", "LMEval"],
-        Field(description="the metric; MeanReward needs a scalar scorer, LMEval needs lmEval."),
+        Literal["WinRate", "MeanReward", "PreferenceAccuracy", "LMEval", "AlpacaEval"],
+        Field(description="the metric; MeanReward needs a scalar scorer, a suite needs its group."),
         Change.IMMUTABLE,
     ] = "WinRate"
     scorer: Annotated[
@@ -147,6 +147,9 @@ class EvaluationSpec(SpecModel):
         Field(description="tasks of lm-evaluation-harness."),
         Default("none are run"),
         Change.KEYED,
+    ] = None
+    alpaca_eval: Annotated[
+        AlpacaEvalSpec | None, Field(description="AlpacaEval 2.0."), Default("it is not run"), Change.KEYED
     ] = None
     resources: Annotated[
         Resources | None,

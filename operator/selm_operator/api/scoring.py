@@ -23,8 +23,9 @@ from selm_operator.api.base import (
     SourceUri,
     SpecModel,
     Text,
+    Tokens,
 )
-from selm_operator.api.phases import Shards, Temperature, Tokens
+from selm_operator.api.phases import Shards, Temperature
 from selm_operator.api.pods import Resources
 from selm_operator.api.references import ApiKeySecretRef
 

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selm_operator.api.base import Change, Default, Int, ListSet, Number, SpecModel, Text
+from selm_operator.api.base import Change, Default, Int, ListSet, Number, SpecModel, Text, Tokens
 from selm_operator.api.objective import ObjectiveSpec
-from selm_operator.api.phases import LearningRate, Tokens
+from selm_operator.api.phases import LearningRate
 from selm_operator.api.pods import Resources
 from selm_operator.api.tracking import ReportToSpec
 

@@ -39,6 +39,7 @@ from selm_runtime.contract import (
     Phase,
     PhaseConfig,
     judge_key_variable,
+    suite_key_variable,
 )
 
 Json = dict[str, Any]
@@ -160,6 +161,8 @@ def _own_env(spec: SELMRunSpec, config: PhaseConfig, settings: Settings) -> list
         env += _registry_credentials(spec)
     if config.phase in (Phase.PREPARATION, Phase.SCORING, Phase.EVALUATION):
         env += _judge_keys(spec)
+    if config.phase in (Phase.PREPARATION, Phase.EVALUATION):
+        env += _suite_keys(spec)
     if config.phase is Phase.TRAINING:
         env += _tracker_keys(spec)
     return env
@@ -200,6 +203,13 @@ def _judge_keys(spec: SELMRunSpec) -> list[Json]:
         for name, key in keys.items()
         if key is not None
     ]
+
+
+def _suite_keys(spec: SELMRunSpec) -> list[Json]:
+    """Preparation asks the suites' judges whether they answer; Evaluation lets them judge."""
+    suites = {"alpacaEval": spec.evaluation.alpaca_eval}
+    keys = {name: suite.judge.api_key_secret_ref for name, suite in suites.items() if suite is not None}
+    return [_from_secret(suite_key_variable(name), key.name, key.key) for name, key in keys.items() if key is not None]
 
 
 def _from_secret(variable: str, secret: str, key: str) -> Json:

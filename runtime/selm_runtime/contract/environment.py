@@ -15,6 +15,8 @@ ENV_REGISTRY_CONFIG = "SELM_REGISTRY_CONFIG"
 ENV_REGISTRY_USERNAME = "SELM_REGISTRY_USERNAME"
 ENV_REGISTRY_PASSWORD = "SELM_REGISTRY_PASSWORD"
 """The same as a pair, which goes before. Written by the operator, read by Push."""
+ENV_SUITE_KEY = "SELM_SUITE_KEY_"
+"""Begins the variable with the API key of a suite's judge (`suite_key_variable`). Written by the operator."""
 ENV_COMPLETION_INDEX = "JOB_COMPLETION_INDEX"
 """Shard (generation, scoring) or node rank (training). Written by the Job controller."""
 ENV_TIME_SCALE = "SELM_TIME_SCALE"
@@ -29,3 +31,8 @@ TERMINATION_MESSAGE_LIMIT = 2048
 def judge_key_variable(scorer: str) -> str:
     """The variable with the API key of the judge of that name; names are DNS labels, so no two share one."""
     return ENV_JUDGE_KEY + scorer.upper().replace("-", "_")
+
+
+def suite_key_variable(suite: str) -> str:
+    """The variable with the API key of the judge of that suite, a field of `spec.evaluation` (`alpacaEval`)."""
+    return ENV_SUITE_KEY + suite.upper()

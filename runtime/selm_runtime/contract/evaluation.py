@@ -10,7 +10,7 @@ from selm_runtime.contract.base import ContractModel
 
 
 class SelectByConfig(ContractModel):
-    metric: Literal["WinRate", "MeanReward", "PreferenceAccuracy", "LMEval"] = "WinRate"
+    metric: Literal["WinRate", "MeanReward", "PreferenceAccuracy", "LMEval", "AlpacaEval"] = "WinRate"
     scorer: str | None = None
     against: Literal["Base", "Previous"] = "Base"
 
@@ -33,9 +33,32 @@ class LMEvalConfig(ContractModel):
     batch_size: int = 8
 
 
+class SuiteJudgeConfig(ContractModel):
+    """Whom a suite asks, and within what limits; the key comes by the environment (`suite_key_variable`)."""
+
+    endpoint: str
+    model: str
+    max_tokens: int | None = None  # absent: the suite's own
+    concurrency: int = 8
+    requests_per_minute: int | None = None
+    token_budget: int | None = None
+
+
+class AlpacaEvalConfig(ContractModel):
+    """AlpacaEval 2.0, from a file that Preparation imports."""
+
+    uri: str
+    revision: str = "main"
+    limit: int | None = None
+    max_tokens: int = 2048
+    template: str | None = None
+    judge: SuiteJudgeConfig
+
+
 class EvaluationConfig(ContractModel):
     select_by: SelectByConfig = SelectByConfig()
     lm_eval: LMEvalConfig | None = None
+    alpaca_eval: AlpacaEvalConfig | None = None
 
 
 class PushConfig(ContractModel):

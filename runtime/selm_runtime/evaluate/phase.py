@@ -58,7 +58,7 @@ def evaluate(ctx: PhaseContext) -> None:
         scores, duels = _score(ctx, preparation, rows, responses, past)
     ctx.stop.check()
     log_probs, explored = measure_log_probs(ctx, preparation, model, tokenizer, rows, responses)
-    suites = run_suites(ctx, preparation, model)
+    suites = run_suites(ctx, preparation, model, tokenizer)
     names = (COMBINED, *scores.by_scorer)
     figures = {name: reward_figures(scores.of(name), past.base_scores(name), duels.get(name)) for name in names}
     tokens = [len(ids) for ids in responses["response_ids"].to_pylist()]

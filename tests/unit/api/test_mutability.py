@@ -82,6 +82,19 @@ RICH: Json = {
             "numFewshot": 5,
             "limit": 100,
         },
+        "alpacaEval": {
+            "uri": "s3://suites/alpaca_eval.json",
+            "limit": 100,
+            "template": "s3://suites/alpaca_eval.jinja",
+            "judge": {
+                "endpoint": "http://judge",
+                "model": "m",
+                "maxTokens": 4,
+                "requestsPerMinute": 60,
+                "tokenBudget": 1000,
+                "apiKeySecretRef": {"name": "key"},
+            },
+        },
         "resources": RESOURCES,
     },
     "schedule": [{"iteration": 2, "alpha": 0.1}],
@@ -343,6 +356,10 @@ BROKEN: dict[str, tuple[str, Json]] = {
     "selection by tasks that are not run": (
         "spec.evaluation.selectBy.metric",
         rich(evaluation={"selectBy": {"metric": "LMEval"}}),
+    ),
+    "selection by AlpacaEval that is not run": (
+        "spec.evaluation.selectBy.metric",
+        rich(evaluation={"selectBy": {"metric": "AlpacaEval"}}),
     ),
     "length control of a rule that has no worst": (
         "spec.scoring.pairing.lengthControl",

@@ -55,6 +55,8 @@ PAIRS: list[tuple[type[contract.ContractModel], type[Any]]] = [
     (contract.EvaluationConfig, phases.EvaluationSpec),
     (contract.LMEvalTaskConfig, suites.LMEvalTask),
     (contract.LMEvalConfig, suites.LMEvalSpec),
+    (contract.SuiteJudgeConfig, suites.SuiteJudge),
+    (contract.AlpacaEvalConfig, suites.AlpacaEvalSpec),
     (contract.PushConfig, spec.PushSpec),
 ]
 

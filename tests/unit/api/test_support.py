@@ -61,6 +61,13 @@ BUILT: dict[str, Json] = {
         "evaluation.lmEval": {"uri": "s3://suites/tasks", "tasks": [{"name": "arc_easy"}]},
         "evaluation.selectBy": {"metric": "LMEval"},
     },
+    "AlpacaEval": {
+        "evaluation.alpacaEval": {
+            "uri": "s3://suites/alpaca.json",
+            "judge": {"endpoint": "http://judge", "model": "m"},
+        },
+        "evaluation.selectBy": {"metric": "AlpacaEval"},
+    },
     "a reward model": {"scoring.scorers": [{"name": "a", "rewardModel": {"uri": "hf://org/model"}}]},
     "engine arguments": {
         "generation.engineArgs": {"gpu_memory_utilization": 0.9, "dtype": "float16", "block_size": None}

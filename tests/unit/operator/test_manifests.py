@@ -204,6 +204,17 @@ def test_the_phase_config_in_the_job_is_one_that_the_runtime_reads(name: str) ->
     assert (config.iteration, config.phase, config.attempt) == (iteration, phase, number)
 
 
+def test_suites_keys_reach_the_phases_that_ask_their_judges() -> None:
+    judge = {"endpoint": "http://judge", "model": "m", "apiKeySecretRef": {"name": "keys", "key": "openai"}}
+    run = make_run("r").with_spec(evaluation={"alpacaEval": {"uri": "s3://b/alpaca.json", "judge": judge}})
+    for phase in Phase:
+        env = env_of(job_of(run, 1, phase))
+        found = {name: entry["valueFrom"] for name, entry in env.items() if name.startswith("SELM_SUITE_KEY")}
+        asks = phase in (Phase.PREPARATION, Phase.EVALUATION)
+        secret = {"secretKeyRef": {"name": "keys", "key": "openai"}}
+        assert found == ({"SELM_SUITE_KEY_ALPACAEVAL": secret} if asks else {})
+
+
 def test_judges_keys_reach_the_phases_that_ask_them() -> None:
     judge = {"endpoint": "http://judge", "model": "m"}
     keyed = {**judge, "apiKeySecretRef": {"name": "keys", "key": "openai"}}

@@ -22,6 +22,7 @@ PREPARATION = {
     "model/tokenizer.json": "6",
     "scorers/rm/config.json": "7",
     "suites/lm-eval/tasks.yaml": "e",
+    "suites/alpaca-eval/instructions.jsonl": "b",
 }
 
 
@@ -86,6 +87,7 @@ def judge(change: dict[str, Any]) -> dict[str, Any]:
     return {"scoring": {"scorers": [{"name": "rm", "judge": {**JUDGE, **change}}]}}
 
 
+ALPACA = {"uri": "s3://b/alpaca.json", "judge": {"endpoint": "http://judge", "model": "m"}}
 TASKS = {"uri": "s3://b/tasks", "tasks": [{"name": "colours"}]}
 
 CONFIG_CHANGES: dict[str, tuple[dict[str, Any], set[Phase]]] = {
@@ -172,6 +174,7 @@ CONFIG_CHANGES: dict[str, tuple[dict[str, Any], set[Phase]]] = {
     "the length penalty": ({"scoring": {"lengthPenalty": 0.1}}, {S, E}),
     "selectBy": ({"evaluation": {"selectBy": {"metric": "MeanReward"}}}, {E}),
     "tasks of lm-evaluation-harness": ({"evaluation": {"lmEval": TASKS}}, {E}),
+    "AlpacaEval": ({"evaluation": {"alpacaEval": ALPACA}}, {E}),
 }
 
 CONTENT_CHANGES: dict[str, tuple[dict[str, dict[str, str]], set[Phase]]] = {
@@ -260,6 +263,7 @@ def test_content_changes(phase: Phase, what: str) -> None:
         ({"run": {"uid": "9"}}, False),
         ({"seed": 43}, False),
         ({"evaluation": {"lmEval": TASKS}}, True),
+        ({"evaluation": {"alpacaEval": ALPACA}}, True),
     ],
 )
 def test_preparations_digest_covers_what_is_declared(change: dict[str, Any], changes: bool) -> None:
@@ -394,6 +398,20 @@ def test_what_decides_a_suites_figures(what: str) -> None:
     change, changes = SUITE_CHANGES[what]
     before = _digest(E, {"evaluation": {"lmEval": TASKS}})
     assert (before != _digest(E, {"evaluation": {"lmEval": {**TASKS, **change}}})) == changes
+
+
+@pytest.mark.parametrize(
+    ("change", "changes"),
+    [
+        ({"uri": "s3://elsewhere/alpaca.json"}, False),
+        ({"maxTokens": 64}, True),
+        ({"judge": {**ALPACA["judge"], "model": "other"}}, True),  # type: ignore[dict-item]
+        ({"judge": {**ALPACA["judge"], "concurrency": 2, "tokenBudget": 9}}, False),  # type: ignore[dict-item]
+    ],
+)
+def test_what_decides_a_judged_suites_figures(change: dict[str, Any], changes: bool) -> None:
+    before = _digest(E, {"evaluation": {"alpacaEval": ALPACA}})
+    assert (before != _digest(E, {"evaluation": {"alpacaEval": {**ALPACA, **change}}})) == changes
 
 
 def test_the_suites_content_counts_only_where_the_suite_is_run() -> None:

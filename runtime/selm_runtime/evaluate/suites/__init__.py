@@ -14,12 +14,23 @@ from typing import Any
 
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import SelectByConfig
+from selm_runtime.data.tokens import Tokenizer
+from selm_runtime.evaluate.suites.alpaca import FIELD as ALPACA_FIELD
+from selm_runtime.evaluate.suites.alpaca import (
+    INSTRUCTIONS,
+    alpaca_figures,
+    compare,
+    comparing_template,
+    read_instructions,
+)
+from selm_runtime.evaluate.suites.judging import suite_judge
 from selm_runtime.evaluate.suites.lm_eval import mean_figure, run_tasks
+from selm_runtime.evaluate.suites.responses import answering
 from selm_runtime.inputs import SUITES
 from selm_runtime.phase import PhaseContext
 from selm_runtime.precision import inference_device, inference_dtype
 
-SELECTED = {"LMEval": "lmEval"}
+SELECTED = {"LMEval": "lmEval", "AlpacaEval": "alpacaEval"}
 """The suites' metrics by the names that `selectBy.metric` has for them."""
 
 
@@ -39,12 +50,15 @@ class Found:
         return None if name is None else self.metrics[name]
 
 
-def run_suites(ctx: PhaseContext, preparation: Manifest, model: Path) -> Found:
+def run_suites(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer: Tokenizer) -> Found:
     """Every suite of the spec, of the model in that folder."""
     found = Found()
     if ctx.config.evaluation.lm_eval is not None:
         with ctx.reporter.stage("lm-eval"):
             _lm_eval(ctx, preparation, model, found)
+    if ctx.config.evaluation.alpaca_eval is not None:
+        with ctx.reporter.stage("alpaca-eval"):
+            _alpaca(ctx, preparation, model, tokenizer, found)
     return found
 
 
@@ -69,6 +83,37 @@ def _lm_eval(ctx: PhaseContext, preparation: Manifest, model: Path, found: Found
         "tasks": {name: {key: task[key] for key in shown} for name, task in tasks.items()},
     }
     found.files[f"{SUITES}lm-eval.json"] = write_json(ctx.scratch / "lm-eval.json", tasks)
+
+
+def _alpaca(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer: Tokenizer, found: Found) -> None:
+    config = ctx.config.evaluation.alpaca_eval
+    assert config is not None
+    folder = ctx.folder.fetch(preparation, f"{SUITES}alpaca-eval/", ctx.scratch / "alpaca-eval")
+    instructions = read_instructions(folder / INSTRUCTIONS)
+    conversations = [[{"role": "user", "content": each.instruction}] for each in instructions]
+    with answering(ctx, model, tokenizer, config.max_tokens, ALPACA_FIELD) as answerer:
+        answers = answerer.answer(conversations, "alpacaEval")
+    outputs = [answer.text for answer in answers]
+    judge = suite_judge(ctx, "alpacaEval", config.judge, f"{ALPACA_FIELD}.judge")
+    try:
+        preferences, counts = compare(
+            judge, instructions, outputs, comparing_template(folder), config.judge, ctx.stop.check
+        )
+    finally:
+        judge.close()
+    figures = alpaca_figures(instructions, outputs, preferences)
+    counts["cutPrompts"] = sum(answer.cut for answer in answers)
+    counts["cutOutputs"] = sum(answer.finish_reason == "length" for answer in answers)
+    found.metrics["alpacaEval"] = figures["lengthControlledWinRate"]
+    found.metrics["alpacaEvalWinRate"] = figures["winRate"]
+    found.facts["alpacaEval"] = {**figures, "counts": counts}
+    rows = [
+        {"instruction": each.instruction, "output": output, "baseline": each.output, "preference": preference}
+        for each, output, preference in zip(instructions, outputs, preferences, strict=True)
+    ]
+    found.files[f"{SUITES}alpaca-eval.json"] = write_json(
+        ctx.scratch / "alpaca-eval.json", {**found.facts["alpacaEval"], "rows": rows}
+    )
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> Path:
