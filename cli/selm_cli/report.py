@@ -165,7 +165,8 @@ def response_cells(row: IterationRow) -> dict[str, str]:
 
 ON_SUITES = (
     "Suites of spec.evaluation. lm-eval: mean over its tasks, then each task's figure ± its standard error. AlpacaEval: "
-    "win rate against the baseline's outputs, at equal lengths and as judged."
+    "win rate against the baseline's outputs, at equal lengths and as judged. "
+    "MT-Bench: mean rating, 1 to 10, then by turn."
 )
 """Read beside every table of suites."""
 
@@ -182,6 +183,11 @@ def suite_cells(row: IterationRow) -> dict[str, str]:
         its = suites["alpacaEval"]
         cells["AlpacaEval, equal lengths"] = _cell(its["lengthControlledWinRate"], ".3f")
         cells["AlpacaEval, as judged"] = f"{its['winRate']:.3f} [{its['winRateLow']:.3f}, {its['winRateHigh']:.3f}]"
+    if "mtBench" in suites:
+        its = suites["mtBench"]
+        cells["MT-Bench"] = _cell(its["mean"], ".2f")
+        for turn, mean in enumerate(its["turns"], start=1):
+            cells[f"MT-Bench, turn {turn}"] = _cell(mean, ".2f")
     return cells
 
 

@@ -106,6 +106,9 @@ def _declared_suites(config: PhaseConfig) -> dict[str, Any]:
     alpaca = config.evaluation.alpaca_eval
     if alpaca is not None:
         declared["alpacaEval"] = alpaca.model_dump(mode="json", include={"uri", "revision", "limit", "template"})
+    mt_bench = config.evaluation.mt_bench
+    if mt_bench is not None:
+        declared["mtBench"] = mt_bench.model_dump(mode="json", include={"uri", "revision"})
     return {"suites": declared} if declared else {}
 
 
@@ -216,6 +219,10 @@ def _suites(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
     if alpaca is not None:
         content = preparation.content_under(f"{SUITES}alpaca-eval/")
         found["alpacaEval"] = [alpaca.max_tokens, _suite_judge(alpaca.judge), content]
+    mt_bench = config.evaluation.mt_bench
+    if mt_bench is not None:
+        content = preparation.content_under(f"{SUITES}mt-bench/")
+        found["mtBench"] = [mt_bench.max_tokens, _suite_judge(mt_bench.judge), content]
     return {"suites": found} if found else {}
 
 

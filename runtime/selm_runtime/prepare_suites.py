@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from selm_runtime.artifacts.manifest import digest_of, sha256_of_file
-from selm_runtime.contract import AlpacaEvalConfig, LMEvalConfig
+from selm_runtime.contract import AlpacaEvalConfig, LMEvalConfig, MTBenchConfig
 from selm_runtime.data.overlap import prompt_key
 from selm_runtime.errors import InvalidInput
-from selm_runtime.evaluate.suites import alpaca
+from selm_runtime.evaluate.suites import alpaca, mt_bench
 from selm_runtime.evaluate.suites.judging import suite_judge
 from selm_runtime.evaluate.suites.lm_eval import FIELD as LM_EVAL
 from selm_runtime.evaluate.suites.lm_eval import check_tasks
@@ -48,6 +48,8 @@ def bring_suites(ctx: PhaseContext) -> Brought:
         _bring_tasks(ctx, ctx.config.evaluation.lm_eval, brought)
     if ctx.config.evaluation.alpaca_eval is not None:
         _bring_instructions(ctx, ctx.config.evaluation.alpaca_eval, brought)
+    if ctx.config.evaluation.mt_bench is not None:
+        _bring_questions(ctx, ctx.config.evaluation.mt_bench, brought)
     return brought
 
 
@@ -147,6 +149,36 @@ def _probe_alpaca(ctx: PhaseContext, config: AlpacaEvalConfig, template: alpaca.
             "JudgeAnswersNonsense",
             f"{alpaca.FIELD}.judge: none of {len(cases)} answers names one of the two outputs; allowed is a model that "
             f"begins its answer with {alpaca.FIRST} or {alpaca.SECOND}",
+        )
+
+
+def _bring_questions(ctx: PhaseContext, config: MTBenchConfig, brought: Brought) -> None:
+    path, facts = _fetch_file(ctx, config.uri, config.revision, mt_bench.FIELD, "mt-bench.json")
+    records = read_json(path, config.uri, mt_bench.FIELD)
+    questions = [mt_bench.question_of(record, f"record {number}") for number, record in enumerate(records)]
+    kept = ctx.scratch / mt_bench.QUESTIONS
+    mt_bench.write_questions(kept, questions)
+    brought.files[f"{SUITES}mt-bench/{mt_bench.QUESTIONS}"] = kept
+    _probe_mt_bench(ctx, config)
+    brought.prompts["mtBench"] = frozenset(
+        prompt_key([{"role": "user", "content": each.turns[0]}]) for each in questions
+    )
+    brought.facts["mtBench"] = {**facts, "questions": len(questions)}
+
+
+def _probe_mt_bench(ctx: PhaseContext, config: MTBenchConfig) -> None:
+    """Asks the judge about an easy case. Raises InvalidInput where it gives no rating."""
+    easy = mt_bench.Question("probe", "probe", ("What is 2 + 2?", "And 3 + 3?"), None)
+    judge = suite_judge(ctx, "mtBench", config.judge, f"{mt_bench.FIELD}.judge")
+    try:
+        ((first, second),), _ = mt_bench.grade(judge, [easy], [["4", "6"]], config.judge, ctx.stop.check)
+    finally:
+        judge.close()
+    if first is None and second is None:
+        raise InvalidInput(
+            "JudgeAnswersNonsense",
+            f"{mt_bench.FIELD}.judge: neither of 2 answers has a rating; allowed is a model that ends with [[a number from "
+            "1 to 10]], within maxTokens",
         )
 
 

@@ -19,7 +19,7 @@ from selm_operator.api.base import (
     Tokens,
 )
 from selm_operator.api.pods import Resources
-from selm_operator.api.suites import AlpacaEvalSpec, LMEvalSpec
+from selm_operator.api.suites import AlpacaEvalSpec, LMEvalSpec, MTBenchSpec
 
 Alpha = Annotated[Number, Field(ge=0, le=1000)]
 Beta = Annotated[Number, Field(gt=0, le=1000)]
@@ -91,7 +91,7 @@ class SelectBySpec(SpecModel):
     """The metric that picks the best iteration."""
 
     metric: Annotated[
-        Literal["WinRate", "MeanReward", "PreferenceAccuracy", "LMEval", "AlpacaEval"],
+        Literal["WinRate", "MeanReward", "PreferenceAccuracy", "LMEval", "AlpacaEval", "MTBench"],
         Field(description="the metric; MeanReward needs a scalar scorer, a suite needs its group."),
         Change.IMMUTABLE,
     ] = "WinRate"
@@ -151,6 +151,9 @@ class EvaluationSpec(SpecModel):
     alpaca_eval: Annotated[
         AlpacaEvalSpec | None, Field(description="AlpacaEval 2.0."), Default("it is not run"), Change.KEYED
     ] = None
+    mt_bench: Annotated[MTBenchSpec | None, Field(description="MT-Bench."), Default("it is not run"), Change.KEYED] = (
+        None
+    )
     resources: Annotated[
         Resources | None,
         Field(description="the compute resources of the pod, as in a container."),

@@ -111,7 +111,11 @@ def _ranks_divide_batch(spec: SELMRunSpec) -> bool:
     return ranks < 1 or training.batch_size % ranks == 0
 
 
-_SUITES = {"LMEval": ("lmEval", "lm_eval"), "AlpacaEval": ("alpacaEval", "alpaca_eval")}
+_SUITES = {
+    "LMEval": ("lmEval", "lm_eval"),
+    "AlpacaEval": ("alpacaEval", "alpaca_eval"),
+    "MTBench": ("mtBench", "mt_bench"),
+}
 """Suites that `selectBy.metric` may name, and the field of `spec.evaluation` with each: its alias and its name."""
 
 

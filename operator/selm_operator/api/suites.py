@@ -97,7 +97,7 @@ class SuiteJudge(SpecModel):
     max_tokens: Annotated[
         Tokens | None,
         Field(description="tokens of a judgement at most."),
-        Default("16 for alpacaEval"),
+        Default("16 for alpacaEval, 2048 for mtBench"),
         Change.IMMUTABLE,
     ] = None
     concurrency: Annotated[Int, Field(ge=1, le=256, description="requests in flight at most."), Change.SUSPENDED] = 8
@@ -157,4 +157,24 @@ class AlpacaEvalSpec(SpecModel):
         Default("the built-in prompt"),
         Change.IMMUTABLE,
     ] = None
+    judge: Annotated[SuiteJudge, Field(description="the judge behind an OpenAI-compatible endpoint.")]
+
+
+class MTBenchSpec(SpecModel):
+    """MT-Bench: questions of two turns, each answer graded from 1 to 10 by a judge."""
+
+    uri: Annotated[
+        SourceUri,
+        Field(
+            description="the place of a JSON or JSON-lines file with question_id, category, turns (two) and, for math, "
+            "reasoning and coding, reference (two answers): hf://owner/name/file, s3:// or file:// (a mounted volume)."
+        ),
+        Change.IMMUTABLE,
+    ]
+    revision: Annotated[
+        Revision,
+        Field(description="the branch, tag or commit; Preparation pins it to a digest."),
+        Change.IMMUTABLE,
+    ] = "main"
+    max_tokens: Annotated[Tokens, Field(description="tokens of an answer at most."), Change.IMMUTABLE] = 1024
     judge: Annotated[SuiteJudge, Field(description="the judge behind an OpenAI-compatible endpoint.")]

@@ -207,7 +207,7 @@ def _judge_keys(spec: SELMRunSpec) -> list[Json]:
 
 def _suite_keys(spec: SELMRunSpec) -> list[Json]:
     """Preparation asks the suites' judges whether they answer; Evaluation lets them judge."""
-    suites = {"alpacaEval": spec.evaluation.alpaca_eval}
+    suites = {"alpacaEval": spec.evaluation.alpaca_eval, "mtBench": spec.evaluation.mt_bench}
     keys = {name: suite.judge.api_key_secret_ref for name, suite in suites.items() if suite is not None}
     return [_from_secret(suite_key_variable(name), key.name, key.key) for name, key in keys.items() if key is not None]
 

@@ -10,7 +10,7 @@ from selm_runtime.contract.base import ContractModel
 
 
 class SelectByConfig(ContractModel):
-    metric: Literal["WinRate", "MeanReward", "PreferenceAccuracy", "LMEval", "AlpacaEval"] = "WinRate"
+    metric: Literal["WinRate", "MeanReward", "PreferenceAccuracy", "LMEval", "AlpacaEval", "MTBench"] = "WinRate"
     scorer: str | None = None
     against: Literal["Base", "Previous"] = "Base"
 
@@ -55,10 +55,20 @@ class AlpacaEvalConfig(ContractModel):
     judge: SuiteJudgeConfig
 
 
+class MTBenchConfig(ContractModel):
+    """MT-Bench, from a file that Preparation imports."""
+
+    uri: str
+    revision: str = "main"
+    max_tokens: int = 1024
+    judge: SuiteJudgeConfig
+
+
 class EvaluationConfig(ContractModel):
     select_by: SelectByConfig = SelectByConfig()
     lm_eval: LMEvalConfig | None = None
     alpaca_eval: AlpacaEvalConfig | None = None
+    mt_bench: MTBenchConfig | None = None
 
 
 class PushConfig(ContractModel):

@@ -37,7 +37,7 @@ def best_iteration(standings: Sequence[Standing], select_by: SelectByConfig) -> 
       before it (a chain of comparisons, as in a Bradley–Terry model); the base has 0.
     - `MeanReward`: the held-out mean reward.
     - `PreferenceAccuracy`: the held-out preference accuracy. Raises InvalidInput where it is absent.
-    - `LMEval`, `AlpacaEval`: the suite's metric.
+    - `LMEval`, `AlpacaEval`, `MTBench`: the suite's metric.
 
     `standings` holds iterations 0, 1, …, t in order; raises ValueError where one is missing.
     """
@@ -54,7 +54,7 @@ def _figures(standings: Sequence[Standing], select_by: SelectByConfig) -> list[f
             return [standing.mean_reward for standing in standings]
         case "PreferenceAccuracy":
             return [_accuracy(standing) for standing in standings]
-        case "LMEval" | "AlpacaEval":
+        case "LMEval" | "AlpacaEval" | "MTBench":
             return [_suite(standing) for standing in standings]
         case "WinRate" if select_by.against == "Previous":
             figures = [0.0]

@@ -23,7 +23,11 @@ _SHOWN_METRICS = (
     ("kl", "KL to the base"),
 )
 """Of Evaluation's metrics, and their headings."""
-_SUITE_METRICS = (("lmEval", "lm-evaluation-harness"), ("alpacaEval", "AlpacaEval at equal lengths"))
+_SUITE_METRICS = (
+    ("lmEval", "lm-evaluation-harness"),
+    ("alpacaEval", "AlpacaEval at equal lengths"),
+    ("mtBench", "MT-Bench"),
+)
 """The suites' own, shown where they were run."""
 
 Manifests = Mapping[tuple[Phase, int], Manifest]

@@ -82,6 +82,17 @@ RICH: Json = {
             "numFewshot": 5,
             "limit": 100,
         },
+        "mtBench": {
+            "uri": "s3://suites/question.jsonl",
+            "judge": {
+                "endpoint": "http://judge",
+                "model": "m",
+                "maxTokens": 400,
+                "requestsPerMinute": 60,
+                "tokenBudget": 1000,
+                "apiKeySecretRef": {"name": "key"},
+            },
+        },
         "alpacaEval": {
             "uri": "s3://suites/alpaca_eval.json",
             "limit": 100,
@@ -360,6 +371,10 @@ BROKEN: dict[str, tuple[str, Json]] = {
     "selection by AlpacaEval that is not run": (
         "spec.evaluation.selectBy.metric",
         rich(evaluation={"selectBy": {"metric": "AlpacaEval"}}),
+    ),
+    "selection by MT-Bench that is not run": (
+        "spec.evaluation.selectBy.metric",
+        rich(evaluation={"selectBy": {"metric": "MTBench"}}),
     ),
     "length control of a rule that has no worst": (
         "spec.scoring.pairing.lengthControl",

@@ -57,6 +57,7 @@ PAIRS: list[tuple[type[contract.ContractModel], type[Any]]] = [
     (contract.LMEvalConfig, suites.LMEvalSpec),
     (contract.SuiteJudgeConfig, suites.SuiteJudge),
     (contract.AlpacaEvalConfig, suites.AlpacaEvalSpec),
+    (contract.MTBenchConfig, suites.MTBenchSpec),
     (contract.PushConfig, spec.PushSpec),
 ]
 

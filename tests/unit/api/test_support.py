@@ -68,6 +68,13 @@ BUILT: dict[str, Json] = {
         },
         "evaluation.selectBy": {"metric": "AlpacaEval"},
     },
+    "MT-Bench": {
+        "evaluation.mtBench": {
+            "uri": "s3://suites/question.jsonl",
+            "judge": {"endpoint": "http://judge", "model": "m"},
+        },
+        "evaluation.selectBy": {"metric": "MTBench"},
+    },
     "a reward model": {"scoring.scorers": [{"name": "a", "rewardModel": {"uri": "hf://org/model"}}]},
     "engine arguments": {
         "generation.engineArgs": {"gpu_memory_utilization": 0.9, "dtype": "float16", "block_size": None}

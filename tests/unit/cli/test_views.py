@@ -158,7 +158,10 @@ def test_the_report_shows_intervals_lengths_and_the_length_bias(tmp_path: Any) -
 def test_the_report_shows_the_suites_that_were_run(tmp_path: Any) -> None:
     def facts(value: float) -> dict[str, Any]:
         tasks = {"arc_easy": {"value": value, "stderr": 0.02}, "bleu": {"value": 0.25, "stderr": None}}
-        return {"suites": {"lmEval": {"mean": value / 2 + 0.125, "tasks": tasks}}}
+        alpaca = {"lengthControlledWinRate": value + 0.0625, "winRate": 0.6, "winRateLow": 0.5, "winRateHigh": 0.7}
+        grades = {"mean": 10 * value + 0.5, "turns": [7.25, None]}
+        lm_eval = {"mean": value / 2 + 0.125, "tasks": tasks}
+        return {"suites": {"lmEval": lm_eval, "alpacaEval": alpaca, "mtBench": grades}}
 
     run = RunState.of(make_run(succeeded="True"))
     base, first = iteration_rows(run)
@@ -166,7 +169,18 @@ def test_the_report_shows_the_suites_that_were_run(tmp_path: Any) -> None:
     console = Console(width=160, record=True, file=io.StringIO())
     report.show(whole, console)
     for rendered in (report.html(whole, tmp_path / "report.png"), console.export_text()):
-        for figure in ("lm-eval", "0.325", "0.375", "0.400 ± 0.020", "0.500 ± 0.020", "0.250"):
+        for figure in (
+            "lm-eval",
+            "0.325",
+            "0.375",
+            "0.400 ± 0.020",
+            "0.500 ± 0.020",
+            "0.250",
+            "0.600 [0.500, 0.700]",
+            "0.562",
+            "4.50",
+            "7.25",
+        ):
             assert figure in rendered
     assert "Suites</h2>" not in report.html(replace(whole, rows=(base, first)), tmp_path / "report.png")
 

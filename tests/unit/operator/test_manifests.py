@@ -206,13 +206,19 @@ def test_the_phase_config_in_the_job_is_one_that_the_runtime_reads(name: str) ->
 
 def test_suites_keys_reach_the_phases_that_ask_their_judges() -> None:
     judge = {"endpoint": "http://judge", "model": "m", "apiKeySecretRef": {"name": "keys", "key": "openai"}}
-    run = make_run("r").with_spec(evaluation={"alpacaEval": {"uri": "s3://b/alpaca.json", "judge": judge}})
+    run = make_run("r").with_spec(
+        evaluation={
+            "alpacaEval": {"uri": "s3://b/alpaca.json", "judge": judge},
+            "mtBench": {"uri": "s3://b/mt.jsonl", "judge": judge},
+        }
+    )
     for phase in Phase:
         env = env_of(job_of(run, 1, phase))
         found = {name: entry["valueFrom"] for name, entry in env.items() if name.startswith("SELM_SUITE_KEY")}
         asks = phase in (Phase.PREPARATION, Phase.EVALUATION)
         secret = {"secretKeyRef": {"name": "keys", "key": "openai"}}
-        assert found == ({"SELM_SUITE_KEY_ALPACAEVAL": secret} if asks else {})
+        names = ("SELM_SUITE_KEY_ALPACAEVAL", "SELM_SUITE_KEY_MTBENCH")
+        assert found == (dict.fromkeys(names, secret) if asks else {})
 
 
 def test_judges_keys_reach_the_phases_that_ask_them() -> None:

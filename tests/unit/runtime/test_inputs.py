@@ -23,6 +23,7 @@ PREPARATION = {
     "scorers/rm/config.json": "7",
     "suites/lm-eval/tasks.yaml": "e",
     "suites/alpaca-eval/instructions.jsonl": "b",
+    "suites/mt-bench/questions.jsonl": "a",
 }
 
 
@@ -175,6 +176,7 @@ CONFIG_CHANGES: dict[str, tuple[dict[str, Any], set[Phase]]] = {
     "selectBy": ({"evaluation": {"selectBy": {"metric": "MeanReward"}}}, {E}),
     "tasks of lm-evaluation-harness": ({"evaluation": {"lmEval": TASKS}}, {E}),
     "AlpacaEval": ({"evaluation": {"alpacaEval": ALPACA}}, {E}),
+    "MT-Bench": ({"evaluation": {"mtBench": ALPACA}}, {E}),
 }
 
 CONTENT_CHANGES: dict[str, tuple[dict[str, dict[str, str]], set[Phase]]] = {
@@ -264,6 +266,7 @@ def test_content_changes(phase: Phase, what: str) -> None:
         ({"seed": 43}, False),
         ({"evaluation": {"lmEval": TASKS}}, True),
         ({"evaluation": {"alpacaEval": ALPACA}}, True),
+        ({"evaluation": {"mtBench": ALPACA}}, True),
     ],
 )
 def test_preparations_digest_covers_what_is_declared(change: dict[str, Any], changes: bool) -> None:
@@ -409,9 +412,10 @@ def test_what_decides_a_suites_figures(what: str) -> None:
         ({"judge": {**ALPACA["judge"], "concurrency": 2, "tokenBudget": 9}}, False),  # type: ignore[dict-item]
     ],
 )
-def test_what_decides_a_judged_suites_figures(change: dict[str, Any], changes: bool) -> None:
-    before = _digest(E, {"evaluation": {"alpacaEval": ALPACA}})
-    assert (before != _digest(E, {"evaluation": {"alpacaEval": {**ALPACA, **change}}})) == changes
+@pytest.mark.parametrize("suite", ["alpacaEval", "mtBench"])
+def test_what_decides_a_judged_suites_figures(suite: str, change: dict[str, Any], changes: bool) -> None:
+    before = _digest(E, {"evaluation": {suite: ALPACA}})
+    assert (before != _digest(E, {"evaluation": {suite: {**ALPACA, **change}}})) == changes
 
 
 def test_the_suites_content_counts_only_where_the_suite_is_run() -> None:

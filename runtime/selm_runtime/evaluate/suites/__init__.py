@@ -15,6 +15,7 @@ from typing import Any
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import SelectByConfig
 from selm_runtime.data.tokens import Tokenizer
+from selm_runtime.evaluate.suites import mt_bench
 from selm_runtime.evaluate.suites.alpaca import FIELD as ALPACA_FIELD
 from selm_runtime.evaluate.suites.alpaca import (
     INSTRUCTIONS,
@@ -30,7 +31,7 @@ from selm_runtime.inputs import SUITES
 from selm_runtime.phase import PhaseContext
 from selm_runtime.precision import inference_device, inference_dtype
 
-SELECTED = {"LMEval": "lmEval", "AlpacaEval": "alpacaEval"}
+SELECTED = {"LMEval": "lmEval", "AlpacaEval": "alpacaEval", "MTBench": "mtBench"}
 """The suites' metrics by the names that `selectBy.metric` has for them."""
 
 
@@ -59,6 +60,9 @@ def run_suites(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer:
     if ctx.config.evaluation.alpaca_eval is not None:
         with ctx.reporter.stage("alpaca-eval"):
             _alpaca(ctx, preparation, model, tokenizer, found)
+    if ctx.config.evaluation.mt_bench is not None:
+        with ctx.reporter.stage("mt-bench"):
+            _mt_bench(ctx, preparation, model, tokenizer, found)
     return found
 
 
@@ -113,6 +117,34 @@ def _alpaca(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer: To
     ]
     found.files[f"{SUITES}alpaca-eval.json"] = write_json(
         ctx.scratch / "alpaca-eval.json", {**found.facts["alpacaEval"], "rows": rows}
+    )
+
+
+def _mt_bench(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer: Tokenizer, found: Found) -> None:
+    config = ctx.config.evaluation.mt_bench
+    assert config is not None
+    folder = ctx.folder.fetch(preparation, f"{SUITES}mt-bench/", ctx.scratch / "mt-bench")
+    questions = mt_bench.read_questions(folder / mt_bench.QUESTIONS)
+    answers: list[list[str]] = [[] for _ in questions]
+    counts = {"cutPrompts": 0, "cutAnswers": 0}
+    with answering(ctx, model, tokenizer, config.max_tokens, mt_bench.FIELD) as answerer:
+        for turn in range(mt_bench.TURNS):
+            asked = [mt_bench.conversation(*both) for both in zip(questions, answers, strict=True)]
+            for given, answer in zip(answers, answerer.answer(asked, f"mtBench-{turn}"), strict=True):
+                given.append(answer.text)
+                counts["cutPrompts"] += answer.cut
+                counts["cutAnswers"] += answer.finish_reason == "length"
+    judge = suite_judge(ctx, "mtBench", config.judge, f"{mt_bench.FIELD}.judge")
+    try:
+        ratings, judged = mt_bench.grade(judge, questions, answers, config.judge, ctx.stop.check)
+    finally:
+        judge.close()
+    figures = mt_bench.figures(questions, ratings)
+    found.metrics["mtBench"] = figures["mean"]
+    found.facts["mtBench"] = {**figures, "counts": {**counts, **judged}}
+    rows = [mt_bench.as_record(*each) for each in zip(questions, answers, ratings, strict=True)]
+    found.files[f"{SUITES}mt-bench.json"] = write_json(
+        ctx.scratch / "mt-bench.json", {**found.facts["mtBench"], "rows": rows}
     )
 
 
