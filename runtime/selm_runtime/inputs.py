@@ -85,7 +85,7 @@ def _preparation(config: PhaseConfig, _: Manifests) -> dict[str, Any]:
         "model": _dump(config.model),
         "data": _dump(config.data),
         "scorers": [
-            {"name": scorer.name, **_dump(model)}
+            {"name": scorer.name, **model.model_dump(mode="json", exclude={"engine"})}  # who runs it is no import
             for scorer in config.scoring.scorers
             for model in (scorer.reward_model, scorer.pair_rm)
             if model is not None
@@ -297,6 +297,12 @@ def _scorers(config: PhaseConfig, manifests: Manifests) -> list[dict[str, Any]]:
             else {objective.label: objective.weight for objective in scorer.reward_model.objectives},
             "judge": None if scorer.judge is None else _judge(config, manifests, scorer.name, scorer.judge),
             "execution": None if scorer.execution is None else _dump(scorer.execution),
+            # Only where it is not the usual one: what was scored before there was a choice stays found.
+            **(
+                {"engine": scorer.reward_model.engine}
+                if scorer.reward_model is not None and scorer.reward_model.engine != "Transformers"
+                else {}
+            ),
         }
         for scorer in config.scoring.scorers
     ]

@@ -70,3 +70,13 @@ class ChangeRule(BaseRule[Group]):
 
     holds: Callable[[Group, Group], bool]
     """Takes the group as it is to be, then as it was."""
+
+
+def exactly_one_of(*aliases: str) -> str:
+    """CEL: of these fields of `self` exactly one is there."""
+    return f"[{', '.join(f'has(self.{alias})' for alias in aliases)}].filter(x, x).size() == 1"
+
+
+def present(*values: object) -> int:
+    """How many are not None."""
+    return sum(value is not None for value in values)

@@ -13,9 +13,9 @@ from selm_operator.api.base import ApiModel
 from selm_operator.api.equality import same_group
 from selm_operator.api.mutability import change_rules
 from selm_operator.api.pods import EnvVar, EnvVarSource, Volume
-from selm_operator.api.rule import BaseRule, ChangeRule, Rule, Run
+from selm_operator.api.rule import BaseRule, ChangeRule, Rule, Run, exactly_one_of, present
+from selm_operator.api.rules_scoring import SCORING_RULES
 from selm_operator.api.rules_training import TRAINING_RULES
-from selm_operator.api.scoring import JudgeScorer, Scorer
 from selm_operator.api.spec import ScheduleEntry, SELMRunSpec
 
 NAME_PATTERN = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
@@ -316,43 +316,16 @@ _SPEC_RULES: tuple[BaseRule[Any], ...] = (
 )
 
 
-def _exactly_one_of(*aliases: str) -> str:
-    return f"[{', '.join(f'has(self.{alias})' for alias in aliases)}].filter(x, x).size() == 1"
-
-
-def _present(*values: object) -> int:
-    return sum(value is not None for value in values)
-
-
 _ITEM_RULES: tuple[BaseRule[Any], ...] = (
-    Rule[Scorer](
-        on=Scorer,
-        cel=_exactly_one_of("pairRM", "rewardModel", "judge", "rules", "execution"),
-        message=("`scorers[]` must have exactly one of `pairRM`, `rewardModel`, `judge`, `rules`, `execution`"),
-        holds=lambda s: _present(s.pair_rm, s.reward_model, s.judge, s.rules, s.execution) == 1,
-    ),
-    Rule[JudgeScorer](
-        on=JudgeScorer,
-        cel=(
-            "has(self.policy) ? !has(self.endpoint) && !has(self.model) && !has(self.apiKeySecretRef) : "
-            "has(self.endpoint) && has(self.model)"
-        ),
-        message="`judge` must have `endpoint` and `model`, or `policy` and none of `endpoint`, `model`, `apiKeySecretRef`",
-        holds=lambda judge: (
-            _present(judge.endpoint, judge.model) == 2
-            if judge.policy is None
-            else _present(judge.endpoint, judge.model, judge.api_key_secret_ref) == 0
-        ),
-    ),
     Rule[Volume](
         on=Volume,
-        cel=_exactly_one_of("persistentVolumeClaim", "hostPath", "emptyDir", "configMap", "secret", "nfs"),
+        cel=exactly_one_of("persistentVolumeClaim", "hostPath", "emptyDir", "configMap", "secret", "nfs"),
         message=(
             "`volumes[]` must have exactly one of `persistentVolumeClaim`, `hostPath`, `emptyDir`, `configMap`, "
             "`secret`, `nfs`"
         ),
         holds=lambda v: (
-            _present(v.persistent_volume_claim, v.host_path, v.empty_dir, v.config_map, v.secret, v.nfs) == 1
+            present(v.persistent_volume_claim, v.host_path, v.empty_dir, v.config_map, v.secret, v.nfs) == 1
         ),
     ),
     Rule[EnvVar](
@@ -374,13 +347,20 @@ _ITEM_RULES: tuple[BaseRule[Any], ...] = (
     ),
     Rule[EnvVarSource](
         on=EnvVarSource,
-        cel=_exactly_one_of("secretKeyRef", "configMapKeyRef", "fieldRef"),
+        cel=exactly_one_of("secretKeyRef", "configMapKeyRef", "fieldRef"),
         message="`valueFrom` must have exactly one of `secretKeyRef`, `configMapKeyRef`, `fieldRef`",
-        holds=lambda source: _present(source.secret_key_ref, source.config_map_key_ref, source.field_ref) == 1,
+        holds=lambda source: present(source.secret_key_ref, source.config_map_key_ref, source.field_ref) == 1,
     ),
 )
 
-RULES: tuple[BaseRule[Any], ...] = (*_RUN_RULES, *_SPEC_RULES, *TRAINING_RULES, *_ITEM_RULES, *change_rules())
+RULES: tuple[BaseRule[Any], ...] = (
+    *_RUN_RULES,
+    *_SPEC_RULES,
+    *TRAINING_RULES,
+    *SCORING_RULES,
+    *_ITEM_RULES,
+    *change_rules(),
+)
 
 
 def rules_on(model: type[ApiModel]) -> tuple[BaseRule[Any], ...]:

@@ -70,6 +70,14 @@ class RewardModelScorer(SpecModel):
         ListMap("label"),
         Default("the model's only output, or its own combination (ArmoRM's gating)"),
     ] = None
+    engine: Annotated[
+        Literal["Transformers", "VLLM"] | None,
+        Field(
+            description="who runs the model: transformers, or vLLM's pooling runner, for one output and an architecture "
+            "that vLLM has."
+        ),
+        AbsentMeans("Transformers"),
+    ] = None
 
 
 class JudgeScorer(SpecModel):

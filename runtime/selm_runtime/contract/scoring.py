@@ -34,6 +34,7 @@ class ScorerModelConfig(ContractModel):
     revision: str = "main"
     trust_remote_code: bool = False
     objectives: tuple[ObjectiveWeightConfig, ...] | None = None
+    engine: Literal["Transformers", "VLLM"] = "Transformers"
 
 
 class JudgeConfig(ContractModel):

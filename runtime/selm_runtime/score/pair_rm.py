@@ -26,7 +26,7 @@ from selm_runtime.errors import InvalidInput
 from selm_runtime.precision import inference_device
 from selm_runtime.score.combine import sigmoid
 from selm_runtime.score.interface import Comparisons, Message, Scorable
-from selm_runtime.score.reward_model import BATCH_TOKENS, token_batches
+from selm_runtime.score.reward_plain import BATCH_TOKENS, token_batches
 
 SOURCE_TOKENS, CANDIDATE_TOKENS = 1224, 412
 """PairRM's own; a checkpoint's config.json may say otherwise (`source_maxlength`, `candidate_maxlength`)."""

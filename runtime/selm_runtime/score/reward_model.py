@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +11,13 @@ from selm_runtime.contract import ScorerModelConfig
 from selm_runtime.errors import InvalidInput
 from selm_runtime.precision import inference_device, inference_dtype
 from selm_runtime.score.interface import Scorable
+from selm_runtime.score.reward_plain import PlainClassifier
+from selm_runtime.score.reward_pooled import PooledClassifier, check_pooling
 
-BATCH_TOKENS = 8192
-"""Tokens of a forward pass, padding included."""
 PARITY_SAMPLE = 4
 """Responses whose scores are compared at start with those of plain transformers, one sequence at a time."""
 PARITY_TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
-"""Of a score, relative to its size or to 1: padding changes the order of sums, nothing more."""
-
-_log = logging.getLogger(__name__)
+"""Of a score, relative to its size or to 1: padding, or another engine, changes the order of sums, nothing more."""
 
 
 class RewardModelScorer:
@@ -30,6 +26,8 @@ class RewardModelScorer:
     - One output: that.
     - Several with `objectives`: their weighted sum (of `rewards` where the model's code gives such, as ArmoRM's).
     - The model's code combines several itself (`score`, as ArmoRM's gating), and no `objectives`: that.
+
+    It runs in transformers, or (`engine: VLLM`) on vLLM's pooling runner: the same token ids to both.
     """
 
     def __init__(self, name: str, model: Path, field: str, config: ScorerModelConfig) -> None:
@@ -38,30 +36,20 @@ class RewardModelScorer:
         Raises InvalidInput where the model does not give a score by these rules or has no chat template.
         """
         check_reward_model(model, field, config)
-        import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoConfig, AutoTokenizer
 
         self._name, self._field = name, field
-        self._device = inference_device()
-        self._dtype = inference_dtype(model, on_gpu=self._device.type == "cuda")
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=config.trust_remote_code)
-        loaded, info = AutoModelForSequenceClassification.from_pretrained(
-            model,
-            dtype=getattr(torch, self._dtype),
-            trust_remote_code=config.trust_remote_code,
-            output_loading_info=True,
+        self._model, self._config = model, config
+        self._dtype = inference_dtype(model, on_gpu=inference_device().type == "cuda")
+        trust = config.trust_remote_code
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=trust)
+        declared = AutoConfig.from_pretrained(model, trust_remote_code=trust)
+        self._limit: int | None = getattr(declared, "max_position_embeddings", None)
+        # The pooled model starts with the first responses, after transformers' own scores of a few: the two are never
+        # in memory together.
+        self._runs: PlainClassifier | PooledClassifier | None = (
+            self._plain() if config.engine == "Transformers" else None
         )
-        if info["missing_keys"]:
-            raise InvalidInput(
-                "WeightsMismatch",
-                f"{field}.uri: the files lack weights of the classifier ({', '.join(sorted(info['missing_keys'])[:5])}): "
-                "a language model without a trained reward head?",
-            )
-        self._model: Any = loaded.to(self._device).eval()
-        self._pad: int | None = self._model.config.pad_token_id
-        self._limit = getattr(self._model.config, "max_position_embeddings", None)
-        self._weights = output_weights(model, config)
-        self._read: Callable[[Any], Any] = self._weighted if self._weights is not None else _only_output
         self._checked = False
         self._cut = 0  # conversations longer than the model's context, of which it saw the end
 
@@ -70,33 +58,39 @@ class RewardModelScorer:
         return self._name
 
     def score(self, responses: Sequence[Scorable]) -> list[float | None]:
-        """One number a response. Batches are sorted by length and bounded in tokens; order does not change a score.
+        """One number a response; neither their order nor what else is scored changes it beyond rounding.
 
-        Raises InvalidInput where the first batches' scores are not those of plain transformers.
+        Raises InvalidInput where the first responses' scores are not those of plain transformers.
         """
         encoded = [self._encode(response) for response in responses]
-        scores: list[float | None] = [None] * len(encoded)
-        # Without a padding token transformers cannot tell where a sequence ends: each goes alone then.
-        limit = BATCH_TOKENS if self._pad is not None else 0
-        for batch in token_batches([len(ids) for ids in encoded], limit):
-            for index, score in zip(batch, self._forward([encoded[i] for i in batch]), strict=True):
-                scores[index] = score
-        if not self._checked and responses:
-            self._check_parity(encoded, scores)
-            self._checked = True
-        return scores
+        if not encoded:
+            return []
+        expected = {} if self._checked else self._expected(encoded)
+        if self._runs is None:
+            self._runs = PooledClassifier(
+                self._model, self._field, self._limit, trust_remote_code=self._config.trust_remote_code
+            )
+        scores = self._runs.scores(encoded)
+        self._check_parity(scores, expected)
+        self._checked = True
+        return list(scores)
 
     def counts(self) -> dict[str, float]:
         cut, self._cut = self._cut, 0
         return {"cut": cut}
 
     def close(self) -> None:
-        import torch
+        if self._runs is not None:
+            self._runs.close()
 
-        self._model = None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+    def _plain(self) -> PlainClassifier:
+        return PlainClassifier(
+            self._model,
+            self._field,
+            self._dtype,
+            trust_remote_code=self._config.trust_remote_code,
+            weights=output_weights(self._model, self._config),
+        )
 
     def _encode(self, response: Scorable) -> list[int]:
         conversation = [*map(dict, response.messages), {"role": "assistant", "content": response.text}]
@@ -106,47 +100,50 @@ class RewardModelScorer:
             ids = ids[-self._limit :]
         return ids
 
-    def _forward(self, batch: Sequence[Sequence[int]]) -> list[float]:
-        import torch
+    def _expected(self, encoded: Sequence[Sequence[int]]) -> dict[int, float]:
+        """By index: the scores of a few sequences from the shortest to the longest, each alone in transformers."""
+        sample = parity_sample([len(ids) for ids in encoded])
+        if isinstance(self._runs, PlainClassifier):
+            return {index: self._runs.alone(encoded[index]) for index in sample}
+        plain = self._plain()
+        try:
+            return {index: plain.alone(encoded[index]) for index in sample}
+        finally:
+            plain.close()
 
-        longest = max(map(len, batch))
-        pad = 0 if self._pad is None else self._pad
-        ids = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in batch], device=self._device)
-        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in batch], device=self._device)
-        with torch.inference_mode():
-            values: list[float] = self._read(self._model(input_ids=ids, attention_mask=mask)).double().tolist()
-        return values
-
-    def _weighted(self, output: Any) -> Any:
-        import torch
-
-        found = getattr(output, "rewards", None)
-        outputs = output.logits if found is None else found
-        return outputs.double() @ torch.tensor(self._weights, dtype=torch.double, device=outputs.device)
-
-    def _check_parity(self, encoded: Sequence[Sequence[int]], scores: Sequence[float | None]) -> None:
-        """Some of the batched scores against the model run as its users run it: one sequence, no padding, no mask."""
-        import torch
-
-        order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
-        sample = {order[round(k * (len(order) - 1) / (PARITY_SAMPLE - 1))] for k in range(PARITY_SAMPLE)}
-        for index in sorted(sample):
-            with torch.inference_mode():
-                plain = float(self._read(self._model(torch.tensor([encoded[index]], device=self._device)))[0])
-            ours = scores[index]
-            assert ours is not None
-            if abs(ours - plain) > PARITY_TOLERANCE[self._dtype] * max(1.0, abs(plain)):
-                raise InvalidInput(
-                    "ScoresDiffer",
-                    f"{self._field}.uri: a response scores {ours:.4f} in a batch and {plain:.4f} alone; the model's "
-                    "padding token or its code reads padding as text",
-                )
+    def _check_parity(self, scores: Sequence[float], expected: dict[int, float]) -> None:
+        found = worst_difference(scores, expected)
+        if found is None or found[0] <= PARITY_TOLERANCE[self._dtype]:
+            return
+        _, index = found
+        ours, plain = scores[index], expected[index]
+        if self._config.engine == "VLLM":
+            message = (
+                f"{self._field}.engine: of {len(expected)} responses the one that differs most scores {ours:.4f} by vLLM "
+                f"and {plain:.4f} by transformers; allowed is a difference of {PARITY_TOLERANCE[self._dtype]:g} of the "
+                "score, or of 1: leave engine at Transformers"
+            )
+        else:
+            message = (
+                f"{self._field}.uri: a response scores {ours:.4f} in a batch and {plain:.4f} alone; the model's "
+                "padding token or its code reads padding as text"
+            )
+        raise InvalidInput("ScoresDiffer", message)
 
 
-def _only_output(output: Any) -> Any:
-    """The model's own combination where its code gives one, else its only logit."""
-    own = getattr(output, "score", None)
-    return output.logits[:, 0] if own is None else own.reshape(-1)
+def parity_sample(lengths: Sequence[int]) -> list[int]:
+    """Indexes of at most `PARITY_SAMPLE` sequences, from the shortest to the longest in even steps."""
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    return sorted({order[round(k * (len(order) - 1) / (PARITY_SAMPLE - 1))] for k in range(PARITY_SAMPLE)})
+
+
+def worst_difference(scores: Sequence[float], expected: dict[int, float]) -> tuple[float, int] | None:
+    """The largest difference, relative to the expected score or to 1, and its index; a score that is no number is the
+    worst. None where nothing is expected."""
+    differences = [
+        (abs(scores[index] - plain) / max(1.0, abs(plain)), index) for index, plain in sorted(expected.items())
+    ]
+    return max(((float("inf") if d != d else d, index) for d, index in differences), default=None)
 
 
 def output_weights(model: Path, config: ScorerModelConfig) -> list[float] | None:
@@ -160,7 +157,7 @@ def output_weights(model: Path, config: ScorerModelConfig) -> list[float] | None
 def check_reward_model(model: Path, field: str, config: ScorerModelConfig) -> None:
     """Raises InvalidInput unless the small files are those of a model that gives a score; loads no weights.
 
-    `field` is the group's path in the spec.
+    `field` is the group's path in the spec. Imports vLLM where that is to run the model.
     """
     declared = _config(model)
     architectures = [str(name) for name in declared.get("architectures") or ()]
@@ -186,6 +183,14 @@ def check_reward_model(model: Path, field: str, config: ScorerModelConfig) -> No
         )
     if not has_chat_template(model):
         raise InvalidInput("NoChatTemplate", f"{field}.uri: the reward model's tokenizer has no chat template")
+    if config.engine == "VLLM":
+        if len(labels) != 1 or config.objectives is not None:
+            raise InvalidInput(
+                "NotPooled",
+                f"{field}.engine: found VLLM for a model with {len(labels)} outputs ({', '.join(labels[:8])}); allowed is "
+                "Transformers, which weighs them or leaves them to the model's code",
+            )
+        check_pooling(model, field, trust_remote_code=config.trust_remote_code)
 
 
 def labels_of(config: dict[str, Any]) -> list[str]:
@@ -207,14 +212,3 @@ def has_chat_template(model: Path) -> bool:
 def _config(model: Path) -> dict[str, Any]:
     config: dict[str, Any] = json.loads((model / "config.json").read_text())
     return config
-
-
-def token_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Indexes in batches, longest first, each of at most `max_tokens` with its padding (or of one sequence)."""
-    batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= max_tokens:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches

@@ -314,6 +314,14 @@ def trained(**training: Any) -> Json:
     return rich(training={**copy.deepcopy(RICH["training"]), **training})
 
 
+def scored_by(*scorers: Json) -> Json:
+    return rich(scoring={**copy.deepcopy(RICH["scoring"]), "scorers": list(scorers)})
+
+
+def reward_on_vllm(**model: Any) -> Json:
+    return {"name": "reward", "rewardModel": {"uri": "s3://models/reward", "engine": "VLLM", **model}}
+
+
 def augmented(**groups: Any) -> Json:
     return {**rich_for("data.rewardAugmented"), **groups}
 
@@ -375,6 +383,18 @@ BROKEN: dict[str, tuple[str, Json]] = {
     "selection by MT-Bench that is not run": (
         "spec.evaluation.selectBy.metric",
         rich(evaluation={"selectBy": {"metric": "MTBench"}}),
+    ),
+    "several outputs on vLLM": (
+        "spec.scoring.scorers[0].rewardModel.engine",
+        scored_by(reward_on_vllm(objectives=[{"label": "a", "weight": 1}])),
+    ),
+    "two reward models on vLLM": (
+        "spec.scoring.scorers",
+        scored_by(reward_on_vllm(), {**reward_on_vllm(), "name": "other"}),
+    ),
+    "a reward model on vLLM beside the policy as judge": (
+        "spec.scoring.scorers",
+        scored_by(reward_on_vllm(), {"name": "judge", "judge": {"policy": "Current"}}),
     ),
     "length control of a rule that has no worst": (
         "spec.scoring.pairing.lengthControl",

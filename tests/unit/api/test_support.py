@@ -76,6 +76,9 @@ BUILT: dict[str, Json] = {
         "evaluation.selectBy": {"metric": "MTBench"},
     },
     "a reward model": {"scoring.scorers": [{"name": "a", "rewardModel": {"uri": "hf://org/model"}}]},
+    "a reward model on vLLM": {
+        "scoring.scorers": [{"name": "a", "rewardModel": {"uri": "hf://org/model", "engine": "VLLM"}}]
+    },
     "engine arguments": {
         "generation.engineArgs": {"gpu_memory_utilization": 0.9, "dtype": "float16", "block_size": None}
     },

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +22,7 @@ from selm_runtime.engine import (
 )
 from selm_runtime.errors import InvalidInput, TemporaryFailure
 from selm_runtime.generate import shard
+from support.engine_starts import engine_starts
 from support.phase_world import PhaseWorld
 from support.tiny_model import make_tiny_model, preference_rows
 
@@ -35,23 +34,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("model"))
 
 
-@contextmanager
-def out_of_sight(*packages: str) -> Iterator[None]:
-    """Hide imported packages while vLLM looks at every global of every module: Flask's refuse to be looked at.
-
-    Only tests have both in one process: other modules run an S3 server here.
-    """
-    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] in packages}
-    try:
-        yield
-    finally:
-        sys.modules.update(hidden)
-
-
 @pytest.fixture(scope="module")
 def engine(model: Path) -> Iterator[Engine]:
     settings = EngineSettings(model, PROMPT_TOKENS, NEW_TOKENS, engine_args={"max_num_seqs": 16})
-    with out_of_sight("flask", "flask_cors", "werkzeug", "moto", "selm_local", "support"):
+    with engine_starts():
         made = Engine(settings, Sampling(0.8, 1.0, NEW_TOKENS, stop_token_ids(model, 2)))
     yield made
     made.close()

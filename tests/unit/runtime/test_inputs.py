@@ -163,6 +163,14 @@ CONFIG_CHANGES: dict[str, tuple[dict[str, Any], set[Phase]]] = {
         },
         {S, E},
     ),
+    "who runs a reward model": (
+        {"scoring": {"scorers": [{"name": "rm", "rewardModel": {"uri": "hf://a/rm", "engine": "VLLM"}}]}},
+        {S, E},
+    ),
+    "who runs it by default": (
+        {"scoring": {"scorers": [{"name": "rm", "rewardModel": {"uri": "hf://a/rm", "engine": "Transformers"}}]}},
+        NONE,
+    ),
     "a rule": (
         {"scoring": {"scorers": [{"name": "rm", "rules": [{"type": "Length", "target": 3}]}]}},
         {S, E},

@@ -16,7 +16,8 @@ from selm_runtime.errors import InvalidInput
 from selm_runtime.score import shard
 from selm_runtime.score.candidates import gather
 from selm_runtime.score.interface import Scorable
-from selm_runtime.score.reward_model import RewardModelScorer, check_reward_model, token_batches
+from selm_runtime.score.reward_model import RewardModelScorer, check_reward_model
+from selm_runtime.score.reward_plain import PlainClassifier, token_batches
 from selm_runtime.score.scorers import build_scorers, check_scoring, score_held_out
 from support.phase_world import PhaseWorld
 from support.tiny_model import make_tiny_model, make_tiny_reward_model, preference_rows
@@ -272,13 +273,14 @@ def test_a_model_that_reads_padding_as_text_is_refused_at_start(
     reward_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scorer = RewardModelScorer("rm", reward_model, FIELD, PLAIN)
-    honest = scorer._model
+    assert isinstance(scorer._runs, PlainClassifier)
+    honest = scorer._runs.model
 
     def careless(input_ids: object, attention_mask: object = None) -> object:
         return honest(input_ids=input_ids, attention_mask=None if attention_mask is None else attention_mask * 0 + 1)
 
     honest.config.pad_token_id = 999  # so that the head reads the last position, whatever stands there
-    monkeypatch.setattr(scorer, "_model", careless)
+    monkeypatch.setattr(scorer._runs, "model", careless)
     with pytest.raises(InvalidInput, match=r"rewardModel\.uri: a response scores .* in a batch and .* alone"):
         scorer.score([conversation("yes"), conversation("a longer answer than that"), conversation("no")])
 

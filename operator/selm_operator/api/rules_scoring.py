@@ -1,0 +1,64 @@
+"""Rules about `spec.scoring.scorers[]`: which kinds there are, and who runs them; see `rules.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from selm_operator.api.rule import BaseRule, Rule, exactly_one_of, present
+from selm_operator.api.scoring import JudgeScorer, RewardModelScorer, Scorer
+from selm_operator.api.spec import SELMRunSpec
+
+
+def _pooled(scorer: Scorer) -> bool:
+    return scorer.reward_model is not None and scorer.reward_model.engine == "VLLM"
+
+
+def _one_engine(spec: SELMRunSpec) -> bool:
+    pooled = sum(map(_pooled, spec.scoring.scorers))
+    judging = sum(s.judge is not None and s.judge.policy is not None for s in spec.scoring.scorers)
+    return pooled == 0 or pooled + judging == 1
+
+
+SCORING_RULES: tuple[BaseRule[Any], ...] = (
+    Rule[Scorer](
+        on=Scorer,
+        cel=exactly_one_of("pairRM", "rewardModel", "judge", "rules", "execution"),
+        message=("`scorers[]` must have exactly one of `pairRM`, `rewardModel`, `judge`, `rules`, `execution`"),
+        holds=lambda s: present(s.pair_rm, s.reward_model, s.judge, s.rules, s.execution) == 1,
+    ),
+    Rule[JudgeScorer](
+        on=JudgeScorer,
+        cel=(
+            "has(self.policy) ? !has(self.endpoint) && !has(self.model) && !has(self.apiKeySecretRef) : "
+            "has(self.endpoint) && has(self.model)"
+        ),
+        message="`judge` must have `endpoint` and `model`, or `policy` and none of `endpoint`, `model`, `apiKeySecretRef`",
+        holds=lambda judge: (
+            present(judge.endpoint, judge.model) == 2
+            if judge.policy is None
+            else present(judge.endpoint, judge.model, judge.api_key_secret_ref) == 0
+        ),
+    ),
+    Rule[RewardModelScorer](
+        on=RewardModelScorer,
+        cel="!has(self.engine) || self.engine != 'VLLM' || !has(self.objectives)",
+        message="`rewardModel.engine` may be VLLM only without `objectives`: several outputs are weighed in transformers",
+        at=".engine",
+        holds=lambda model: model.engine != "VLLM" or model.objectives is None,
+    ),
+    Rule[SELMRunSpec](
+        on=SELMRunSpec,
+        # Policies that judge one after the other start with their first question: of them there may be several.
+        cel=(
+            "!self.scoring.scorers.exists(s, has(s.rewardModel) && has(s.rewardModel.engine) && "
+            "s.rewardModel.engine == 'VLLM') || self.scoring.scorers.filter(s, has(s.judge) && has(s.judge.policy) || "
+            "has(s.rewardModel) && has(s.rewardModel.engine) && s.rewardModel.engine == 'VLLM').size() == 1"
+        ),
+        message=(
+            "`scoring.scorers[].rewardModel.engine` may be VLLM for one scorer only, and not beside a `judge.policy`: "
+            "a pod has one engine"
+        ),
+        at=".scoring.scorers",
+        holds=_one_engine,
+    ),
+)
