@@ -183,10 +183,10 @@ def run_phase(ctx: PhaseContext) -> None:
     if adopted is not None:
         ctx.reporter.event("adopted", manifest=adopted.digest, seconds=round(time.monotonic() - started, 3))
         return
-    module = importlib.import_module(PHASE_MODULES[ctx.config.phase])
-    ctx.reporter.event("stage", name="import", seconds=round(time.monotonic() - started, 3))
-    module.run(ctx)
-    ctx.reporter.event("stage", name="phase", seconds=round(time.monotonic() - started, 3))
+    with ctx.reporter.stage("phase"):
+        with ctx.reporter.stage("import"):
+            module = importlib.import_module(PHASE_MODULES[ctx.config.phase])
+        module.run(ctx)
 
 
 def adopt(ctx: PhaseContext) -> Manifest | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -37,33 +36,31 @@ def run(ctx: PhaseContext) -> None:
     The manifest's facts hold the pins, the rows of each portion and of the held-out set, and whether the data has
     pairs. Raises InvalidInput for everything that no later attempt could mend.
     """
-    started = time.monotonic()
-    check_split_names(ctx.config)
-    require_libraries(ctx.config)
-    check_engine_args(ctx.config.generation.engine_args)
-    probe(ctx.store, f"{ctx.folder.place}/{ctx.folder.within}/probe")
-    sources = _resolve(ctx)
-    dataset = resolve_data(ctx)
-    train, held_out = _read_data(ctx, dataset)
-    data = dataset.facts()
-    suites = bring_suites(ctx)
-    files, facts, rows, overlap = _cut(ctx, train, held_out, suites.prompts)
-    check_data(ctx.config, facts)
-    check_scoring(ctx.config.scoring, common_columns(files.values()))
-    check_score_columns(ctx.config, common_columns(path for name, path in files.items() if name != HELD_OUT))
-    check_tests(ctx.config.scoring, files.values())
-    ctx.reporter.event(
-        "stage", name="data", seconds=round(time.monotonic() - started, 3), rows=rows, overlap=facts.overlap
-    )
-    files |= bring_judges(ctx, files["rows/portion-0001.parquet"])
-    files |= suites.files
-    policy, *judging = sources
-    turns = list(files.values()) if facts.format == "MultiTurn" else []
-    imports = [import_model(ctx, policy, lambda local: check_policy(ctx.config, local, turns))]
-    imports += [
-        import_model(ctx, model, partial(check_imported, ctx.config.scoring, model.prefix)) for model in judging
-    ]
-    ctx.reporter.event("stage", name="models", seconds=round(time.monotonic() - started, 3))
+    with ctx.reporter.stage("data") as data_stage:
+        check_split_names(ctx.config)
+        require_libraries(ctx.config)
+        check_engine_args(ctx.config.generation.engine_args)
+        probe(ctx.store, f"{ctx.folder.place}/{ctx.folder.within}/probe")
+        sources = _resolve(ctx)
+        dataset = resolve_data(ctx)
+        train, held_out = _read_data(ctx, dataset)
+        data = dataset.facts()
+        suites = bring_suites(ctx)
+        files, facts, rows, overlap = _cut(ctx, train, held_out, suites.prompts)
+        check_data(ctx.config, facts)
+        check_scoring(ctx.config.scoring, common_columns(files.values()))
+        check_score_columns(ctx.config, common_columns(path for name, path in files.items() if name != HELD_OUT))
+        check_tests(ctx.config.scoring, files.values())
+        data_stage |= {"rows": rows, "overlap": facts.overlap}
+    with ctx.reporter.stage("models"):
+        files |= bring_judges(ctx, files["rows/portion-0001.parquet"])
+        files |= suites.files
+        policy, *judging = sources
+        turns = list(files.values()) if facts.format == "MultiTurn" else []
+        imports = [import_model(ctx, policy, lambda local: check_policy(ctx.config, local, turns))]
+        imports += [
+            import_model(ctx, model, partial(check_imported, ctx.config.scoring, model.prefix)) for model in judging
+        ]
     adopted: list[FileEntry] = [entry for imported in imports for entry in imported.entries]
     scorers = {imported.prefix.split("/")[1]: dict(imported.facts) for imported in imports[1:]}
     manifest = ctx.folder.commit(

@@ -75,10 +75,10 @@ class Reporter:
         self._write_line(kind, facts)
 
     @contextmanager
-    def stage(self, name: str, **facts: Any) -> Iterator[None]:
-        """The block's seconds as one line, once it has ended well."""
+    def stage(self, name: str, **facts: Any) -> Iterator[dict[str, Any]]:
+        """The block's seconds as one line, once it has ended well, with `facts` and what the block adds to them."""
         started = time.monotonic()
-        yield
+        yield facts
         self.event("stage", name=name, seconds=round(time.monotonic() - started, 3), **facts)
 
     def committed(

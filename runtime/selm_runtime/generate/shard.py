@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -58,14 +57,13 @@ def _model(ctx: PhaseContext, where: Holder) -> Path:
 
 def _generate(ctx: PhaseContext, todo: Sequence[Unit], rows: Sequence[Row]) -> None:
     config = ctx.config
-    started = time.monotonic()
     of_model: dict[Holder, list[Unit]] = {}
     for unit in todo:
         of_model.setdefault(holder(config, unit.policy), []).append(unit)
-    models = {where: _model(ctx, where) for where in of_model}
-    # One tokenizer for all: training hands it on as it is.
-    tokenizer = load_tokenizer(next(iter(models.values())), trust_remote_code=config.model.trust_remote_code)
-    ctx.reporter.event("stage", name="model", seconds=round(time.monotonic() - started, 3))
+    with ctx.reporter.stage("model"):
+        models = {where: _model(ctx, where) for where in of_model}
+        # One tokenizer for all: training hands it on as it is.
+        tokenizer = load_tokenizer(next(iter(models.values())), trust_remote_code=config.model.trust_remote_code)
 
     def plans() -> list[ChunkPlan]:
         return _plans(ctx, tokenizer, todo, rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,14 +38,13 @@ def run_shard(ctx: PhaseContext) -> None:
 
 
 def _score(ctx: PhaseContext, rows: Mapping[int, Sequence[Row]]) -> None:
-    started = time.monotonic()
-    preparation = ctx.folder.manifest(Phase.PREPARATION, 0)
-    generation = ctx.folder.manifest(Phase.GENERATION, ctx.config.iteration)
-    offline = takes_offline(ctx.config.scoring.pairing)
-    tokenizer = base_tokenizer(ctx, preparation) if offline else None
-    encode: EncodeResponse | None = None if tokenizer is None else (lambda text: encode_response(tokenizer, text))
-    scorers = run_scorers(ctx, preparation)
-    ctx.reporter.event("stage", name="scorers", seconds=round(time.monotonic() - started, 3))
+    with ctx.reporter.stage("scorers"):
+        preparation = ctx.folder.manifest(Phase.PREPARATION, 0)
+        generation = ctx.folder.manifest(Phase.GENERATION, ctx.config.iteration)
+        offline = takes_offline(ctx.config.scoring.pairing)
+        tokenizer = base_tokenizer(ctx, preparation) if offline else None
+        encode: EncodeResponse | None = None if tokenizer is None else (lambda text: encode_response(tokenizer, text))
+        scorers = run_scorers(ctx, preparation)
     total, done = sum(map(len, rows.values())), 0
     try:
         for chunk, its_rows in rows.items():

@@ -159,3 +159,21 @@ def test_the_environment_names_the_log(log: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("SELM_TERMINATION_LOG", str(log))
     Reporter.from_environment(Phase.TRAINING, 1, 0).committed(rows=1)
     assert json.loads(log.read_text()) == {"rows": 1}
+
+
+def test_a_stage_tells_its_seconds_and_what_was_found_in_it_once_it_has_ended_well() -> None:
+    stream = io.StringIO()
+    reporter = Reporter(Phase.PREPARATION, 0, 0, stream=stream)
+    with reporter.stage("data", model="tiny") as found:
+        assert stream.getvalue() == ""
+        found["rows"] = 3
+    with pytest.raises(KeyError), reporter.stage("models"):
+        raise KeyError
+    (line,) = map(json.loads, stream.getvalue().splitlines())
+    assert line.pop("seconds") >= 0
+    assert {key: line[key] for key in ("selm", "name", "model", "rows")} == {
+        "selm": "stage",
+        "name": "data",
+        "model": "tiny",
+        "rows": 3,
+    }
