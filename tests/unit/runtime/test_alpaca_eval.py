@@ -13,6 +13,7 @@ import pytest
 
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import Phase
+from selm_runtime.data.tokens import load_tokenizer
 from selm_runtime.errors import InvalidInput
 from selm_runtime.evaluate import held_out, phase, run
 from selm_runtime.evaluate.measures import HeldOutLogProbs
@@ -305,7 +306,7 @@ def test_an_engine_answers_as_transformers_does(tmp_path: Path, monkeypatch: pyt
     asked = [[{"role": "user", "content": text}] for text in ("Tell me about rain.", "long " * 120)]
     with (
         world.context(Phase.EVALUATION, 0) as ctx,
-        responses.answering(ctx, model, tokenizer, 12, "spec.evaluation.alpacaEval") as answerer,
+        responses.answering(ctx, model, tokenizer, 12, "spec.evaluation.alpacaEval", asked) as answerer,
     ):
         answers = answerer.answer(asked, "alpacaEval")
     assert [answer.cut for answer in answers] == [False, True]
@@ -316,3 +317,29 @@ def test_an_engine_answers_as_transformers_does(tmp_path: Path, monkeypatch: pyt
             made = network.generate(torch.tensor([ids]), max_new_tokens=12, do_sample=False)[0, len(ids) :]
         assert answer.text == tokenizer.decode(made, skip_special_tokens=True)
         assert answer.tokens == len(made)
+
+
+def test_an_engine_has_room_for_the_longest_conversation_and_asks_for_the_goal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELM_CACHE_DIR", str(tmp_path / "cache"))
+    model, engine, rooms = make_tiny_model(tmp_path / "model"), FakeEngine(), []
+
+    def start(*asked: Any) -> FakeEngine:
+        rooms.append(asked[3:])
+        return engine
+
+    monkeypatch.setattr(responses, "start_engine", start)
+    goal = {"transform": "RewardAugmented", "rewardAugmented": {"goal": 9}}
+    world = PhaseWorld(tmp_path, data={**goal, "uri": "file:///data", "portions": 1})
+    world.prepare(model, preference_rows(2), preference_rows(2, seed=1))
+    asked = [[{"role": "user", "content": text}] for text in ("Short.", "Longer than that.")]
+    with world.context(Phase.EVALUATION, 0) as ctx:
+        tokenizer = load_tokenizer(model)
+        with responses.answering(ctx, model, tokenizer, 12, "spec.x", asked, 30) as answerer:
+            answerer.answer(asked, "alpacaEval")
+        whole = [len(request.prompt_ids) for request in engine.asked]
+    assert rooms == [(max(whole) + 30, 12)]
+    texts = tokenizer.batch_decode([list(request.prompt_ids) for request in engine.asked], skip_special_tokens=True)
+    assert all(text.endswith("Give a response that scores 9.") for text in texts)
+    assert engine.closed

@@ -95,7 +95,7 @@ def _alpaca(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer: To
     folder = ctx.folder.fetch(preparation, f"{SUITES}alpaca-eval/", ctx.scratch / "alpaca-eval")
     instructions = read_instructions(folder / INSTRUCTIONS)
     conversations = [[{"role": "user", "content": each.instruction}] for each in instructions]
-    with answering(ctx, model, tokenizer, config.max_tokens, ALPACA_FIELD) as answerer:
+    with answering(ctx, model, tokenizer, config.max_tokens, ALPACA_FIELD, conversations) as answerer:
         answers = answerer.answer(conversations, "alpacaEval")
     outputs = [answer.text for answer in answers]
     judge = suite_judge(ctx, "alpacaEval", config.judge, f"{ALPACA_FIELD}.judge")
@@ -127,7 +127,9 @@ def _mt_bench(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer: 
     questions = mt_bench.read_questions(folder / mt_bench.QUESTIONS)
     answers: list[list[str]] = [[] for _ in questions]
     counts = {"cutPrompts": 0, "cutAnswers": 0}
-    with answering(ctx, model, tokenizer, config.max_tokens, mt_bench.FIELD) as answerer:
+    unanswered = [mt_bench.conversation(question, [""]) for question in questions]
+    grows = config.max_tokens + mt_bench.SPARE_TOKENS
+    with answering(ctx, model, tokenizer, config.max_tokens, mt_bench.FIELD, unanswered, grows) as answerer:
         for turn in range(mt_bench.TURNS):
             asked = [mt_bench.conversation(*both) for both in zip(questions, answers, strict=True)]
             for given, answer in zip(answers, answerer.answer(asked, f"mtBench-{turn}"), strict=True):

@@ -29,6 +29,8 @@ QUESTIONS = "questions.jsonl"
 """The suite's file below `suites/mt-bench/` of Preparation."""
 JUDGE_TOKENS = 2048
 """Of a judgement, where the spec does not say."""
+SPARE_TOKENS = 64
+"""An answer's text may have more tokens than it was made of."""
 TURNS = 2
 REFERENCE_CATEGORIES = ("math", "reasoning", "coding")
 """Of these a judge errs without the right answer before it."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from selm_runtime.data.goals import asked_prompt
 from selm_runtime.data.tokens import Tokenizer, encode_prompt
 from selm_runtime.engine import Engine, EngineSettings, Request, Sampling, keep_compiled, kept_name, stop_token_ids
 from selm_runtime.errors import InvalidInput
@@ -43,7 +44,7 @@ class Answering:
 
         Raises TemporaryFailure between two steps of the engine once the pod was asked to go.
         """
-        whole = [encode_prompt(self._tokenizer, list(messages)) for messages in conversations]
+        whole = [encoded(self._ctx, self._tokenizer, messages) for messages in conversations]
         self._engine.forget()
         for index, ids in enumerate(whole):
             seed = request_seed(self._ctx.config.seed, 0, index, "Current", 0, purpose)
@@ -60,10 +61,25 @@ class Answering:
         return [done[index] for index in range(len(whole))]
 
 
+def encoded(ctx: PhaseContext, tokenizer: Tokenizer, messages: Messages) -> list[int]:
+    """By the model's chat template, asked as the run's own prompts are."""
+    return encode_prompt(tokenizer, list(asked_prompt(ctx.config.data, messages)))
+
+
 @contextmanager
-def answering(ctx: PhaseContext, model: Path, tokenizer: Tokenizer, max_tokens: int, field: str) -> Iterator[Answering]:
-    """An engine of this process for as long as the block lasts. Raises InvalidInput where `max_tokens`, the field's, are
-    more than half of the model's context.
+def answering(
+    ctx: PhaseContext,
+    model: Path,
+    tokenizer: Tokenizer,
+    max_tokens: int,
+    field: str,
+    conversations: Sequence[Messages],
+    grows: int = 0,
+) -> Iterator[Answering]:
+    """An engine of this process for as long as the block lasts, with room for the longest of these conversations and
+    `grows` more tokens, as far as the model's context goes: what an engine reserves grows with its sequences.
+
+    Raises InvalidInput where `max_tokens`, the field's, are more than half of the context.
     """
     context = json.loads((model / "config.json").read_text()).get("max_position_embeddings")
     most = min(context if isinstance(context, int) else MAX_CONTEXT, MAX_CONTEXT)
@@ -72,9 +88,11 @@ def answering(ctx: PhaseContext, model: Path, tokenizer: Tokenizer, max_tokens: 
             "TooLong",
             f"{field}.maxTokens: found {max_tokens}, allowed is at most {most // 2}, half of the model's context",
         )
-    engine = start_engine(ctx, model, tokenizer.eos_token_id, most - max_tokens, max_tokens)
+    needed = max(len(encoded(ctx, tokenizer, messages)) for messages in conversations) + grows
+    longest = min(most - max_tokens, needed)
+    engine = start_engine(ctx, model, tokenizer.eos_token_id, longest, max_tokens)
     try:
-        yield Answering(ctx, engine, tokenizer, most - max_tokens)
+        yield Answering(ctx, engine, tokenizer, longest)
     finally:
         engine.close()
 
