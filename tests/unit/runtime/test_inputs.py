@@ -431,3 +431,19 @@ def test_the_suites_content_counts_only_where_the_suite_is_run() -> None:
     with_suite = {"evaluation": {"lmEval": TASKS}}
     assert _digest(E, with_suite) != _digest(E, with_suite, files=other)
     assert _digest(E) == _digest(E, files=other)
+
+
+RECORDED = {
+    # of the base config, before there were suites, pushes to registries and engines of reward models
+    Phase.PREPARATION: "042d56453a1a29c916b5d2b97f2af332d1445949fbc091bb8e21d415c1f7ed3a",
+    G: "6d72e4275330b03bbc829e892c6e893e9fc18119bfb657bc7b1b346ae45a3c52",
+    S: "096591b3cdab29bfb6aaae4a7efc503aea24c21720c461876bb0004dfe07cfcb",
+    T: "973b1ace133e2bf0ea84fa7187e53fc7ff7b8c1e6e43430e670406fbcef0ac08",
+    E: "5bf6de1d48eebda85ebf9747727425bf0e984a0b307c965b57192dabf3310ab9",
+}
+
+
+@pytest.mark.parametrize("phase", RECORDED)
+def test_what_a_spec_does_not_use_leaves_its_digests_as_they_were(phase: Phase) -> None:
+    """Else what namespaces have committed would be computed anew. A new contract version or figure changes them rightly."""
+    assert _digest(phase) == f"sha256:{RECORDED[phase]}"
