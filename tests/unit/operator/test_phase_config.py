@@ -87,6 +87,13 @@ def test_engines_of_a_generating_pod_are_those_that_its_gpus_hold() -> None:
     assert config_of(make_run(), 1, Phase.GENERATION).generation.engines_per_pod == 1
 
 
+def test_a_push_reaches_no_phase_before_it() -> None:
+    run, pushing = make_run(), make_run().with_spec(push={"uri": "s3://models/aligned", "model": "Final"})
+    for phase in Phase:
+        same = config_of(run, 1, phase) == config_of(pushing, 1, phase)
+        assert same is (phase is not Phase.PUSH), phase
+
+
 def test_the_rendezvous_is_pod_0_of_the_attempt_with_a_port_of_its_own() -> None:
     first, second = (config_of(make_run(), 1, Phase.TRAINING, n).training.rendezvous for n in (1, 2))
     assert first is not None
