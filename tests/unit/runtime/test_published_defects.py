@@ -47,11 +47,6 @@ LLAMA_3_STYLE = (
 """BOS before the first message, whatever its role: rendered alone, the assistant's message gets one too."""
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny"))
-
-
 def training(**changes: Any) -> TrainingConfig:
     return phase_config(training={"maxLength": 1024, "maxPromptLength": 512, **changes}).training
 

@@ -21,7 +21,6 @@ from selm_runtime.train import batches, logprobs
 from selm_runtime.train import model as models
 from selm_runtime.train.packing import pack
 from selm_runtime.train.pairs import Pair
-from support.tiny_model import make_tiny_model
 from support.train_pairs import ALPHA, BETA, constants_of, make_pairs, padded_sums, response_of
 
 PAIRS = 8
@@ -35,11 +34,6 @@ class Step:
 
     loss: Tensor
     gradient: Tensor
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

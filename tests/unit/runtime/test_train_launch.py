@@ -26,11 +26,6 @@ def failed(code: int, message: str = "because") -> Outcome:
     return Outcome(exit_code=code, error=PhaseError(reason="Reason", message=message))
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> TrainWorld:
-    return TrainWorld(tmp_path_factory.mktemp("world"))
-
-
 @pytest.mark.parametrize(
     ("codes", "expected"),
     [

@@ -23,11 +23,6 @@ TOLERANCE = 1e-6
 MAX_LENGTH = 64
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny"))
-
-
 def alone(model: torch.nn.Module, pair: Pair) -> list[Tensor]:
     """Each distinct response by itself: one unpadded sequence, full logits."""
     sums = []

@@ -17,38 +17,12 @@ from selm_runtime.train import lora
 from selm_runtime.train import model as models
 from selm_runtime.train.model import ResponseLogProbs
 from selm_runtime.train.packing import pack
-from support.tiny_model import make_tiny_model
+from support.train_adapters import SETTINGS, adapted, trained
 from support.train_pairs import make_pairs, padded_sums
 from support.train_ranks import Ended, train
 from support.train_world import TrainWorld
 
-SETTINGS = LoraConfig(rank=4, alpha=8.0)
 LINEAR = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> TrainWorld:
-    return TrainWorld(tmp_path_factory.mktemp("world"))
-
-
-def adapted(tiny: Path, settings: LoraConfig = SETTINGS, *, seed: int = 3) -> ResponseLogProbs:
-    policy = models.load(tiny, dtype=torch.float32, max_length=64)
-    lora.add_adapters(policy.model, policy.causal_lm.base_model, settings, dtype=torch.float32, seed=seed)
-    return policy
-
-
-def trained(policy: ResponseLogProbs) -> ResponseLogProbs:
-    """As after some steps: B is no longer zero."""
-    generator = torch.Generator().manual_seed(5)
-    for name, parameter in policy.named_parameters():
-        if ".lora_B." in name:
-            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.1
-    return policy
 
 
 def weights_of(policy: ResponseLogProbs) -> dict[str, Tensor]:
@@ -105,7 +79,6 @@ def test_the_saved_adapter_is_one_that_peft_loads(tiny: Path, tmp_path: Path) ->
     [
         (LoraConfig(target_modules=("q_proj", "nonsense")), "targetModules: found nonsense; allowed"),
         (LoraConfig(target_modules=("input_layernorm",)), "which there are: down_proj, gate"),
-        (LoraConfig(dropout=0.1), "dropout: found 0.1"),
     ],
 )
 def test_what_cannot_be_is_refused(settings: LoraConfig, says: str, tiny: Path) -> None:

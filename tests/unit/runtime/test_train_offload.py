@@ -29,11 +29,6 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> TrainWorld:
-    return TrainWorld(tmp_path_factory.mktemp("world"))
-
-
 def weights(world: TrainWorld, config: PhaseConfig, into: Path) -> dict[str, Tensor]:
     return load_file(world.model(config, into) / "model.safetensors")
 

@@ -17,23 +17,12 @@ from selm_runtime.errors import InvalidInput
 from selm_runtime.train import lora, quantized
 from selm_runtime.train import model as models
 from selm_runtime.train.packing import pack
-from support.tiny_model import make_tiny_model
 from support.train_pairs import make_pairs, padded_sums
 from support.train_ranks import train
 from support.train_world import TrainWorld
 
 SETTINGS = LoraConfig(rank=4, alpha=8.0, quantization="NF4")
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> TrainWorld:
-    return TrainWorld(tmp_path_factory.mktemp("world"))
 
 
 def rounded(tiny: Path) -> models.ResponseLogProbs:

@@ -26,7 +26,7 @@ from selm_runtime.train.data import bring_pairs
 from selm_runtime.train.packing import pack
 from selm_runtime.train.pairs import Pair, PairTable
 from support.phase_configs import phase_config
-from support.tiny_model import make_tiny_model, make_tokenizer
+from support.tiny_model import make_tokenizer
 from support.train_world import TrainWorld
 
 COLUMNS = ColumnsConfig()
@@ -150,11 +150,6 @@ def test_a_template_that_trims_keeps_its_turns() -> None:
 
 
 # The loss
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
 @settings(max_examples=15, deadline=None)
