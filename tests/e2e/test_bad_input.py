@@ -39,24 +39,6 @@ def test_the_api_server_refuses_a_name_with_a_dot(lab: Lab, inputs: dict[str, st
     assert "metadata.name" in lab.refused(make_run("bad.name", inputs))
 
 
-# --- refused by the operator, before any Job ---------------------------------------------------------------------
-
-NOT_YET: list[tuple[str, dict[str, Any], str]] = [
-    ("a setting of a later release", {"training": {"lora": {"dropout": 0.1}}}, "training.lora.dropout"),
-]
-
-
-@pytest.mark.parametrize(("changes", "field"), [case[1:] for case in NOT_YET], ids=[case[0] for case in NOT_YET])
-def test_the_operator_refuses_what_is_not_built(
-    lab: Lab, inputs: dict[str, str], changes: dict[str, Any], field: str
-) -> None:
-    name = "not-yet-" + field.split(".")[-1].lower()
-    lab.apply(make_run(name, inputs, **changes))
-    found = lab.in_condition(name, "Accepted", "False", "NotYetSupported", 60)
-    assert field in found["message"]
-    assert not jobs_of(lab, name)
-
-
 # --- refused by Preparation, before any other Job ----------------------------------------------------------------
 
 BY_PREPARATION: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [

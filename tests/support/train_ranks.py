@@ -5,6 +5,7 @@ What a rank does is the product's own `worker.run_rank`; what a pod's entry does
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -62,6 +63,7 @@ def train(
     stop_in_reference: bool = False,
     hang_after: int | None = None,
     kill_after: int | None = None,
+    patched: Callable[[Path, int], None] | None = None,
     **environment: str,
 ) -> Ended:
     """One attempt of `ranks` ranks on one node. `stop_after`: SIGTERM's file is there once that step is done (0: at once).
@@ -69,6 +71,7 @@ def train(
 
     `fault` is a value of TEST_FAULT, which then holds for rank 1 alone. `hang_after`: rank 1 stands still (SIGSTOP) once
     that step is done; it is killed when rank 0 has ended. `kill_after`: rank 1 is killed then, whatever attempt it is.
+    `patched`: called in each rank's process before it begins, with the world's folder and the rank.
     """
     config = config.model_copy(
         update={"training": config.training.model_copy(update={"nodes": 1, "ranks_per_node": ranks})}
@@ -94,7 +97,10 @@ def train(
         processes = [
             context.Process(
                 target=_rank,
-                args=(job, config, rank, ranks, settings, fault, stop_after, stop_in_reference, hang_after, kill_after),
+                args=(
+                    *(job, config, rank, ranks, settings, fault, stop_after, stop_in_reference, hang_after, kill_after),
+                    *(patched, world.folder),
+                ),
             )
             for rank in range(ranks)
         ]
@@ -126,6 +132,8 @@ def _rank(
     stop_in_reference: bool,
     hang_after: int | None,
     kill_after: int | None,
+    patched: Callable[[Path, int], None] | None,
+    folder: Path,
 ) -> None:
     from selm_runtime.train import reference
     from selm_runtime.train.worker import run_rank
@@ -148,6 +156,7 @@ def _rank(
 
     def reach_or_stop(point: str, n: int = 1) -> None:
         if point == "step-done":
+            ctypes.CDLL(None).malloc_trim(0)  # what was freed, as each rank's copy of all weights, is not held
             (job.scratch / f"{HELD_FILE}-{rank}").write_text(str(process.memory_info().rss - at_start))
         if point == "step-done" and n == stop_after and rank == 0:
             job.stop_file.touch()
@@ -161,6 +170,8 @@ def _rank(
     faults.reach = reach_or_stop
     if stop_in_reference and rank == 0:
         _before(reference, "compute", job.stop_file.touch)
+    if patched is not None:
+        patched(folder, rank)
     run_rank(job, config, os.getppid())
 
 

@@ -33,15 +33,13 @@ repair needs; `always`; `grows`: upward, where `data.portions` is set; `ahead`: 
 for the one at work while suspended. An empty cell: as the group around it.
 
 The object's name must match the rule at the end, so that the names of Jobs, Services and pods fit beneath it.
-
-Not built yet, and refused with the condition `Accepted`=False, reason `NotYetSupported`:
-
 """
+_NOT_BUILT = "Not built yet, and refused with the condition `Accepted`=False, reason `NotYetSupported`:\n\n"
 
 
 def reference() -> str:
     """The page as Markdown."""
-    not_built = [*(f"- {words}" for words in unbuilt()), ""]
+    not_built = [_NOT_BUILT, *(f"- {words}" for words in unbuilt()), ""] if unbuilt() else []
     return "\n".join(
         [_HEAD, *not_built, *_fields("spec", SELMRunSpec, True), *_fields("status", SELMRunStatus, False), *_rules()]
     )

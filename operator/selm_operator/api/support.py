@@ -19,24 +19,15 @@ class NotYetSupported(NamedTuple):
     why: str
 
 
-def _dropout(spec: SELMRunSpec) -> str | None:
-    lora = spec.training.lora
-    if lora is None or not lora.dropout:
-        return None
-    return "dropout is not built yet; 0 is"
-
-
-_TABLE: tuple[tuple[str, str, Callable[[SELMRunSpec], str | None]], ...] = (
-    ("spec.training.lora.dropout", "`training.lora.dropout` above 0", _dropout),
-)
-"""Field, words for the reference, and the check."""
+TABLE: tuple[tuple[str, str, Callable[[SELMRunSpec], str | None]], ...] = ()
+"""Field, words for the reference, and the check, which says why it is refused. Empty: all that the API has is built."""
 
 
 def unbuilt() -> list[str]:
     """What is not built, in words for the reference."""
-    return [words for _, words, _ in _TABLE]
+    return [words for _, words, _ in TABLE]
 
 
 def not_yet_supported(spec: SELMRunSpec) -> list[NotYetSupported]:
     """The fields that ask for what is not built, each with why; empty: all is supported."""
-    return [NotYetSupported(field, why) for field, _, check in _TABLE if (why := check(spec))]
+    return [NotYetSupported(field, why) for field, _, check in TABLE if (why := check(spec))]

@@ -11,6 +11,7 @@ from selm_runtime import faults
 from selm_runtime.errors import TemporaryFailure
 from selm_runtime.train import anchor, batches, guard, lora, metrics, model, quantized, reference, running, trackers
 from selm_runtime.train.checkpoint import Checkpointer, Progress
+from selm_runtime.train.dropout import Masks
 from selm_runtime.train.engine import Engine, dtype_of
 from selm_runtime.train.export import export
 from selm_runtime.train.job import METRICS_FILE, REFERENCE_FILE, Outcome
@@ -61,6 +62,7 @@ def train(here: Surroundings) -> Outcome:
     with here.stage("load"):
         policy = here.load(here.job.policy)
     whole = sum(map(quantized.elements, policy.parameters()))
+    masks = Masks(config.seed, config.iteration)
     if training.lora is not None:
         lora.add_adapters(
             policy.model,
@@ -69,6 +71,8 @@ def train(here: Surroundings) -> Outcome:
             dtype=dtype_of(training),
             seed=config.seed + config.iteration,
         )
+        lora.add_dropout(policy, training.lora, masks)
+        policy.eval()  # as it was loaded; what peft adds begins in training mode
     shape = Shape.of(policy.causal_lm.config, whole, adapters=lora.size(policy) if training.lora is not None else None)
     model.enable_checkpointing_if_needed(
         policy,
@@ -94,9 +98,10 @@ def train(here: Surroundings) -> Outcome:
 
     monitor = _monitor(here, shape, progress, len(plans))
     freeze_collector()
+    engine.module.train()  # for adapters' dropout, and transformers recomputes activations in no other mode
     first = progress.step
     for step in range(first, len(plans)):
-        step_metrics = _optimizer_step(here, engine, plans[step], pairs, progress, len(plans))
+        step_metrics = _optimizer_step(here, engine, masks, plans[step], pairs, progress, len(plans))
         step_metrics |= metrics.estimates(step_metrics)
         metrics.require_finite(step, step_metrics)
         step_metrics |= _watched(here, step, step_metrics)
@@ -149,6 +154,7 @@ def train(here: Surroundings) -> Outcome:
 def _optimizer_step(
     here: Surroundings,
     engine: Engine,
+    masks: Masks,
     plan: batches.Plan,
     pairs: Mapping[int, Pair],
     progress: Progress,
@@ -169,7 +175,8 @@ def _optimizer_step(
 
     observed = None
     if objective.observes is not None:
-        with torch.no_grad():  # the figures are of the whole step, so they come before its first loss
+        # The figures are of the whole step and the whole network, so they come before its first loss.
+        with torch.no_grad(), model.evaluating(engine.module):
             values = [
                 objective.observes(record_of(batch, batch.sums(engine.module(batch))))
                 for batch in map(packed, plan[ranks.rank])
@@ -177,6 +184,7 @@ def _optimizer_step(
         observed = running.observe(torch.cat(values), progress.history, ranks)
     for micro in plan[ranks.rank]:
         batch = packed(micro)
+        masks.of(step, batch)
         policy_sums = batch.sums(engine(batch))
         record = record_of(batch, policy_sums, observed.figures if observed else None)
         if step == 0 and same_weights and record.reference is not None:

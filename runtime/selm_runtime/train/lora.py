@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from selm_runtime.contract import LoraConfig
 from selm_runtime.errors import InvalidInput
+from selm_runtime.train.dropout import Masks, SharedDropout
 
 ADAPTER = "default"
 """peft's name for the only adapter."""
@@ -25,21 +26,29 @@ _BASE, _A, _B = ".base_layer.weight", f".lora_A.{ADAPTER}.weight", f".lora_B.{AD
 def add_adapters(model: nn.Module, decoder: nn.Module, lora: LoraConfig, *, dtype: torch.dtype, seed: int) -> None:
     """Give the decoder's linear layers adapters of `dtype` and freeze all else; equal seeds give equal adapters.
 
-    Raises InvalidInput where a target module is not there or not linear, and for dropout, as the operator does.
+    Their dropout is `add_dropout`'s. Raises InvalidInput where a target module is not there or not linear.
     """
-    if lora.dropout:  # policy and reference would be two networks, and losses depend on how pairs are packed
-        raise InvalidInput("UnsupportedLora", f"spec.training.lora.dropout: found {lora.dropout}; allowed is 0")
     check_targets(decoder, lora)
     import peft
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        peft.inject_adapter_in_model(_peft_config(decoder, lora), model, ADAPTER)
+        peft.inject_adapter_in_model(_peft_config(decoder, lora.model_copy(update={"dropout": 0.0})), model, ADAPTER)
     for name, parameter in model.named_parameters():
         own = is_adapter(name)
         parameter.requires_grad_(own)
         if own:  # peft makes them in float32; DeepSpeed keeps float32 masters of whatever the pass runs in
             parameter.data = parameter.data.to(dtype)
+
+
+def add_dropout(model: nn.Module, lora: LoraConfig, masks: Masks) -> None:
+    """Put `masks` before each adapter of an adapted model; nothing where `dropout` is 0."""
+    if not lora.dropout:
+        return
+    for name, module in model.named_modules():
+        before = getattr(module, "lora_dropout", None)
+        if isinstance(before, nn.ModuleDict) and ADAPTER in before:
+            before[ADAPTER] = SharedDropout(masks, name, lora.dropout)
 
 
 def is_adapter(name: str) -> bool:
@@ -90,7 +99,7 @@ def _peft_config(decoder: nn.Module, lora: LoraConfig) -> Any:
     settings: dict[str, Any] = {
         "r": lora.rank,
         "lora_alpha": lora.alpha,
-        "lora_dropout": 0.0,
+        "lora_dropout": lora.dropout,
         "target_modules": list(lora.target_modules) or linear_names(decoder),
         "task_type": "CAUSAL_LM",
     }

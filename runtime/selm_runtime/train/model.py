@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, cast
@@ -172,6 +173,16 @@ def check_packing(module: nn.Module, device: torch.device) -> None:
             f"spec.model: its layers see across packed sequences (log-probs differ by {difference:.3g} nats, allowed "
             f"are {allowed:g}); training needs a decoder whose tokens mix by attention alone",
         )
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The block runs in evaluation mode, without dropout; then all modules train again."""
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train()
 
 
 def enable_checkpointing_if_needed(model: ResponseLogProbs, tokens: int, budget: int) -> bool:

@@ -22,11 +22,6 @@ def with_file_store(volume: Mapping[str, object], mount: str, phase: str = "All"
 
 
 REFUSED = {
-    "a setting of adapters that is not built": (
-        make_run().with_spec(training={"lora": {"dropout": 0.1}}),
-        "NotYetSupported",
-        "spec.training.lora.dropout: dropout is not built yet; 0 is",
-    ),
     "a schedule beyond the iterations, where the CRD's rule was not in force": (
         make_run().scheduled(7, alpha=0.5),
         "InvalidSpec",
@@ -64,6 +59,12 @@ async def test_it_is_refused_before_any_job(run: RunBuilder, reason: str, words:
     assert world.condition("Succeeded")["status"] == "Unknown"
     assert world.condition("Succeeded")["message"] == accepted["message"]
     assert not world.cluster.jobs()
+
+
+async def test_a_setting_that_is_not_built_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = (("spec.seed", "`seed`", lambda _: "seeds are not built yet"),)
+    monkeypatch.setattr("selm_operator.api.support.TABLE", table)
+    await test_it_is_refused_before_any_job(make_run(), "NotYetSupported", "spec.seed: seeds are not built yet")
 
 
 ACCEPTED = {
@@ -132,9 +133,6 @@ async def test_engine_args_may_change_with_the_resume_of_a_suspended_run() -> No
 async def test_a_finished_run_is_not_unfinished_by_a_spec_that_is_refused_today() -> None:
     world = World(make_run())
     await world.finish()
-    world.change(training={"lora": {"dropout": 0.1}})
-    await world.settle()
-    assert world.is_("Succeeded") == ("True", "Succeeded")
     world.change(training={"nonsense": 1})
     await world.settle()
     assert world.is_("Succeeded") == ("True", "Succeeded")
