@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from selm_runtime.train.packing import Segment
+from selm_runtime.train.transfers import to_device
 
 try:  # a prototype of torch's, absent from some releases and builds
     from torch.nn.attention.varlen import varlen_attn
@@ -82,9 +83,9 @@ class PackedLayout:
                     places += range(start, start + length)
                     start += length
             self._varlen = (
-                torch.tensor(places).to(device, non_blocking=True),
-                _cumulative(self.query_lengths).to(device, non_blocking=True),
-                _cumulative(self.block_key_lengths).to(device, non_blocking=True),
+                to_device(torch.tensor(places), device),
+                to_device(_cumulative(self.query_lengths), device),
+                to_device(_cumulative(self.block_key_lengths), device),
             )
         return self._varlen
 

@@ -152,7 +152,7 @@ class Engine:
         self._deepspeed = prepare_deepspeed()
         self._training = training
         self._frozen = training.lora is not None
-        self._norm: float | None = None
+        self._norm: Tensor | None = None
         if self._frozen:
             model.register_state_dict_post_hook(_keep_trained)  # type: ignore[no-untyped-call]
         optimizer = optimizer_of(model, training)
@@ -183,20 +183,24 @@ class Engine:
         """Accumulate a micro-batch's gradients; `loss` is this rank's share times the number of ranks."""
         self._engine.backward(loss)
 
-    def step(self, learning_rate: float) -> float:
-        """Reduce, clip, update; returns the gradient's norm before clipping, over all ranks."""
+    def step(self, learning_rate: float) -> Tensor | float:
+        """Reduce, clip, update; returns the gradient's norm before clipping, over all ranks: where DeepSpeed left it.
+
+        Infinite where DeepSpeed found a gradient that is no number, and left the weights as they were.
+        """
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
         self._engine.step()
+        norm: Tensor | float | None
         norm = self._norm if _clips_by_itself(self._training) else self._engine.get_global_grad_norm()
         if norm is None:
             raise RuntimeError("the optimizer step left no gradient norm")
-        return float(norm)
+        return norm
 
     def _clip(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         limit = self._training.max_grad_norm or math.inf  # 0 does not clip
-        self._norm = float(nn.utils.clip_grad_norm_(parameters, limit))
+        self._norm = nn.utils.clip_grad_norm_(parameters, limit)
 
     def gathered(self, parameters: list[nn.Parameter]) -> Any:
         """Context in which whole weights are there on every rank; to be entered by all ranks alike."""

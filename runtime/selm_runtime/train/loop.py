@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -26,6 +27,7 @@ from selm_runtime.train.reference import ReferenceTable
 from selm_runtime.train.surroundings import Surroundings
 from selm_runtime.train.throughput import Lengths, Shape
 from selm_runtime.train.tracking import EventFiles, Tracking
+from selm_runtime.train.transfers import StepFigures, Unread
 
 
 def train(here: Surroundings) -> Outcome:
@@ -99,21 +101,23 @@ def train(here: Surroundings) -> Outcome:
     monitor = _monitor(here, shape, progress, len(plans))
     freeze_collector()
     engine.module.train()  # for adapters' dropout, and transformers recomputes activations in no other mode
-    first = progress.step
+    observations = running.Observations(progress.history, ranks.device)
+    work = _Work(engine, masks, observations, pairs, plans, progress.reference)
+    first, unread = progress.step, Unread()
     for step in range(first, len(plans)):
-        step_metrics = _optimizer_step(here, engine, masks, plans[step], pairs, progress, len(plans))
-        step_metrics |= metrics.estimates(step_metrics)
-        metrics.require_finite(step, step_metrics)
-        step_metrics |= _watched(here, step, step_metrics)
-        progress = Progress(step + 1, progress.reference, [*progress.history, step_metrics])
+        unread.add(_optimizer_step(here, work, step))
         if step == first:
             ranks.expect(PROMPT)
         faults.reach("step-done", step + 1)
-        monitor.step_done(step + 1, step_metrics, (lengths[row] for row in schedule.steps[step]))
 
         if checkpointer.settle(wait=False):
             monitor.checkpointed()
-        stop, due = ranks.most([here.stop.requested, checkpointer.due])
+        stop, due, look = ranks.most([here.stop.requested, checkpointer.due, ranks.is_first and unread.waits_long])
+        # Read before anything is saved: no checkpoint holds a state that the guards have not seen.
+        if stop or due or look or unread.many or step in (first, len(plans) - 1):
+            progress, read = _read(here, unread, progress), range(progress.step, step + 1)
+            rows = (lengths[row] for number in read for row in schedule.steps[number])
+            monitor.steps_done(read.start + 1, progress.history[read.start :], rows)
         if due and not stop:
             checkpointer.begin(engine, progress)
         if stop:
@@ -151,26 +155,33 @@ def train(here: Surroundings) -> Outcome:
     )
 
 
-def _optimizer_step(
-    here: Surroundings,
-    engine: Engine,
-    masks: Masks,
-    plan: batches.Plan,
-    pairs: Mapping[int, Pair],
-    progress: Progress,
-    steps: int,
-) -> dict[str, float]:
-    """One update from `batchSize` pairs over all ranks; returns the step's metrics, equal on all of them."""
-    training, ranks, step = here.config.training, here.ranks, progress.step
+@dataclass(frozen=True)
+class _Work:
+    """What all optimizer steps of an attempt share."""
+
+    engine: Engine
+    masks: Masks
+    observations: running.Observations
+    pairs: Mapping[int, Pair]
+    plans: Sequence[batches.Plan]
+    reference: ReferenceTable
+
+
+def _optimizer_step(here: Surroundings, work: _Work, step: int) -> StepFigures:
+    """One update from `batchSize` pairs over all ranks; returns the step's metrics, equal on all of them.
+
+    But for the anchor of step 0 the host reads nothing of the device.
+    """
+    training, ranks, engine, plan = here.config.training, here.ranks, work.engine, work.plans[step]
     objective, settings, needs = objective_of(here.config), in_force(here.config), needs_of(here.config)
     same_weights = here.job.reference is None and needs.reference
     mean = metrics.StepMean()
 
     def packed(micro: Sequence[int]) -> PackedBatch:
-        return pack([pairs[row] for row in micro], explored=needs.explored).to(ranks.device)
+        return pack([work.pairs[row] for row in micro], explored=needs.explored).to(ranks.device)
 
     def record_of(batch: PackedBatch, policy: Sums, figures: Running | None = None) -> Record:
-        constants = progress.reference.of(batch.rows, ranks.device) if needs.reference else None
+        constants = work.reference.of(batch.rows, ranks.device) if needs.reference else None
         return batch.record(objective, policy, constants, figures)
 
     observed = None
@@ -181,10 +192,10 @@ def _optimizer_step(
                 objective.observes(record_of(batch, batch.sums(engine.module(batch))))
                 for batch in map(packed, plan[ranks.rank])
             ]
-        observed = running.observe(torch.cat(values), progress.history, ranks)
+        observed = work.observations.observe(torch.cat(values), ranks)
     for micro in plan[ranks.rank]:
         batch = packed(micro)
-        masks.of(step, batch)
+        work.masks.of(step, batch)
         policy_sums = batch.sums(engine(batch))
         record = record_of(batch, policy_sums, observed.figures if observed else None)
         if step == 0 and same_weights and record.reference is not None:
@@ -195,14 +206,24 @@ def _optimizer_step(
         mean.add(evaluated.metrics)
     rate = learning_rate(
         step,
-        steps=steps,
+        steps=len(work.plans),
         peak=training.learning_rate,
         warmup_ratio=training.warmup_ratio,
         scheduler=training.lr_scheduler,
     )
     norm = engine.step(rate)
     seen = observed.metrics if observed else {}
-    return {**mean.over(ranks), **seen, "gradNorm": norm, "learningRate": rate}
+    return mean.over(ranks, **seen, gradNorm=norm, learningRate=rate)
+
+
+def _read(here: Surroundings, unread: Unread, progress: Progress) -> Progress:
+    """Progress with the steps since; raises InvalidInput on all ranks alike where one of them went astray."""
+    history = list(progress.history)
+    for step, found in enumerate(unread.read(), start=progress.step):
+        metrics.require_finite(step, found)
+        found |= metrics.estimates(found)
+        history.append(found | _watched(here, step, found))
+    return Progress(len(history), progress.reference, history)
 
 
 def _watched(here: Surroundings, step: int, step_metrics: Mapping[str, float]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from selm_runtime.errors import InvalidInput
 from selm_runtime.train.ranks import Ranks
+from selm_runtime.train.transfers import StepFigures, to_device
 
 EXPLORED = "exploredLogRatio"
 """Mean log pi - log pi_ref of a step's explored responses, in nats."""
@@ -34,7 +35,7 @@ LAST = ("loss", "rewardChosen")
 
 
 class StepMean:
-    """Means of metrics over a step: sums and counts over micro-batches, on the device, and over ranks: one transfer."""
+    """Means of metrics over a step: sums and counts over micro-batches and over ranks, on the device."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
@@ -45,19 +46,17 @@ class StepMean:
         self._names = sorted(metrics)
         sums = torch.stack([metrics[name].double().sum() for name in self._names])
         counts = torch.tensor([metrics[name].numel() for name in self._names], dtype=torch.float64)
-        added = torch.stack([sums, counts.to(sums.device)])
+        added = torch.stack([sums, to_device(counts, sums.device)])
         self._sums = added if self._sums is None else self._sums + added
 
-    def over(self, ranks: Ranks) -> dict[str, float]:
-        """The means over all ranks' values of the step; every rank calls it and gets the same.
+    def over(self, ranks: Ranks, **values: Tensor | float) -> StepFigures:
+        """The means over all ranks' values of the step, beside `values`; every rank calls it and gets the same.
 
-        A metric that spoke of nothing in this step (no pair with an explored response) is left out.
+        A metric that spoke of nothing in this step (no pair with an explored response) is left out when it is read.
         """
         if self._sums is None:  # on all ranks alike: each has as many micro-batches as the others
-            return {}
-        totals, counts = ranks.total_on_device(self._sums).tolist()
-        means = zip(self._names, totals, counts, strict=True)
-        return {name: total / count for name, total, count in means if count}
+            return StepFigures((), None, values)
+        return StepFigures(tuple(self._names), ranks.total_on_device(self._sums), values)
 
 
 def require_finite(step: int, metrics: Mapping[str, float]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from selm_runtime.contract import PhaseConfig
 from selm_runtime.reporting import Reporter
@@ -35,20 +35,30 @@ class Monitor:
         self.rates: dict[str, float] = {}
         """Over the attempt so far."""
 
-    def step_done(self, step: int, metrics: Mapping[str, float], pairs: Iterable[Lengths]) -> None:
-        """After optimizer step `step`, from 1; `pairs` are those of all ranks."""
+    def steps_done(self, first: int, metrics: Sequence[Mapping[str, float]], pairs: Iterable[Lengths]) -> None:
+        """Once the metrics of some optimizer steps were read, from step `first`, counted from 1.
+
+        `pairs` are those of all ranks. The rates are over all these steps: they stand with the last one.
+        """
         seen = list(pairs)
         self._step.add(seen)
         self._attempt.add(seen)
         (memory,) = self._ranks.most([memory_peak(self._ranks.device)])
         rates, self.rates = self._step.rates(memory), rounded(self._attempt.rates(memory))
         self._step.reset()
-        if self._tracking is not None:
-            self._tracking.log(step, {**metrics, **rates})
+        last = first + len(metrics) - 1
+        for step, own in enumerate(metrics, start=first):
+            shown = {**own, **rates} if step == last else own
+            if self._tracking is not None:
+                self._tracking.log(step, shown)
         if self._ranks.is_first:
             size = self._training.batch_size
             self._reporter.progress(
-                done=step * size, total=self._steps * size, unit="pairs", force=False, **rounded({**metrics, **rates})
+                done=last * size,
+                total=self._steps * size,
+                unit="pairs",
+                force=False,
+                **rounded({**metrics[-1], **rates}),
             )
 
     def checkpointed(self) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 from selm_runtime.data.turns import in_loss, token_id
 from selm_runtime.train.objectives import Objective, Record, Running, Sums
 from selm_runtime.train.pairs import Pair
+from selm_runtime.train.transfers import to_device
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,9 @@ class PackedBatch:
         )
 
     def to(self, device: torch.device) -> PackedBatch:
-        """The same batch with its tensors on `device`."""
+        """The same batch with its tensors on `device`, for which the host does not wait."""
         moved: dict[str, Any] = {
-            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+            name: to_device(value, device) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
         return replace(self, **moved)
 

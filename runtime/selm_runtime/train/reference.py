@@ -17,6 +17,7 @@ from selm_runtime.train.objectives import Sums
 from selm_runtime.train.packing import PackedBatch, pack
 from selm_runtime.train.pairs import Pair
 from selm_runtime.train.ranks import Ranks
+from selm_runtime.train.transfers import to_device
 
 REFERENCE = pa.schema(
     [
@@ -117,4 +118,4 @@ def _records(sums: Sums, explored_of: Tensor | None) -> Iterator[RowSums]:
 
 
 def _tensor(values: Sequence[float], device: torch.device) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32, device=device)
+    return to_device(torch.tensor(values, dtype=torch.float32), device)

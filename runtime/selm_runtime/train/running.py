@@ -1,14 +1,17 @@
 """Running mean and deviation of what an objective observes, over whole optimizer steps.
 
 Computed over all ranks' pairs of a step, so that neither ranks nor micro-batches matter, and smoothed over the steps so
-far. The past is read from the steps' metrics: those are in every checkpoint, so there is nothing else to resume.
+far. All of it stays on the device. The past is read from the steps' metrics: those are in every checkpoint, so there is
+nothing else to resume.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from selm_runtime.train.objectives import Running
@@ -24,34 +27,39 @@ MEAN, DEVIATION = "observedMean", "observedDeviation"
 
 @dataclass(frozen=True)
 class Observed:
-    """The smoothed figures for the loss, and the step's own for its metrics."""
+    """The smoothed figures for the loss, and the step's own for its metrics; scalars on the device."""
 
     figures: Running
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, Tensor]
 
 
-def observe(values: Tensor, history: Sequence[Mapping[str, float]], ranks: Ranks) -> Observed:
-    """From this rank's values [pairs] of a step and the metrics of the steps before; equal on all ranks.
+class Observations:
+    """The figures of the steps so far, newest first."""
 
-    The deviation is the unbiased one, 0 for a single pair. Every rank calls it.
-    """
-    own = values.double()
-    total, count = ranks.total([float(own.sum()), float(own.numel())])
-    mean = total / count
-    (squares,) = ranks.total([float((own - mean).square().sum())])
-    deviation = (squares / (count - 1.0)) ** 0.5 if count > 1 else 0.0
-    return Observed(smoothed(history, mean, deviation), {MEAN: mean, DEVIATION: deviation})
+    def __init__(self, history: Sequence[Mapping[str, float]], device: torch.device) -> None:
+        """`history`: the metrics of the steps before this attempt."""
+        past = [[step[MEAN], step[DEVIATION]] for step in history[-STEPS:] if MEAN in step]
+        self._steps = deque(
+            (torch.tensor(step, dtype=torch.float64, device=device) for step in reversed(past)), maxlen=STEPS + 1
+        )
 
+    def observe(self, values: Tensor, ranks: Ranks) -> Observed:
+        """From this rank's values [pairs] of a step; equal on all ranks. Every rank calls it.
 
-def smoothed(history: Sequence[Mapping[str, float]], mean: float, deviation: float) -> Running:
-    """The exponentially weighted mean of the figures up to and with the present step, corrected for its beginning."""
-    weight = total = mean_sum = deviation_sum = 0.0
-    weight = 1.0
-    for its_mean, its_deviation in [(mean, deviation)] + [
-        (step[MEAN], step[DEVIATION]) for step in reversed(history[-STEPS:])
-    ]:
-        total += weight
-        mean_sum += weight * its_mean
-        deviation_sum += weight * its_deviation
-        weight *= DECAY
-    return Running(mean_sum / total, deviation_sum / total)
+        The deviation is the unbiased one, 0 for a single pair.
+        """
+        own = values.double()
+        total, count = ranks.total_on_device(torch.stack([own.sum(), own.new_full((), float(own.numel()))]))
+        mean = total / count
+        squares = ranks.total_on_device((own - mean).square().sum())
+        deviation = (squares / (count - 1.0).clamp(min=1.0)).sqrt()  # of a single pair: of 0
+        self._steps.appendleft(torch.stack([mean, deviation]))
+        return Observed(self._smoothed(), {MEAN: mean, DEVIATION: deviation})
+
+    def _smoothed(self) -> Running:
+        """The exponentially weighted mean of the figures up to and with the newest, corrected for its beginning."""
+        steps = torch.stack(list(self._steps))
+        ages = torch.arange(len(steps), dtype=torch.float64, device=steps.device)
+        weights = DECAY**ages
+        mean, deviation = (weights[:, None] * steps).sum(0) / weights.sum()
+        return Running(mean, deviation)

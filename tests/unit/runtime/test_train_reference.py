@@ -15,11 +15,12 @@ from torch import Tensor
 from selm_runtime.contract import GuardConfig
 from selm_runtime.errors import InvalidInput, TemporaryFailure
 from selm_runtime.train import anchor, guard, metrics, reference, running
-from selm_runtime.train.objectives import Running, Sums
+from selm_runtime.train.objectives import Sums
 from selm_runtime.train.packing import PackedBatch, pack
 from selm_runtime.train.pairs import Pair
 from selm_runtime.train.ranks import Ranks
 from selm_runtime.train.reference import ReferenceTable
+from selm_runtime.train.transfers import Unread
 from support.train_world import pair_record
 
 CPU = torch.device("cpu")
@@ -144,22 +145,45 @@ def test_the_anchor_holds_within_its_tolerance_a_token_and_names_the_row_beyond_
             anchored(shift, role, precision)
 
 
+def read(mean: metrics.StepMean) -> dict[str, float]:
+    unread = Unread()
+    unread.add(mean.over(ranks()))
+    (found,) = unread.read()
+    return found
+
+
+def test_several_steps_are_read_at_once_in_their_order_each_with_what_it_has() -> None:
+    unread = Unread()
+    for step in range(3):
+        mean = metrics.StepMean()
+        mean.add({"loss": torch.full((2,), float(step)), **({"extra": torch.ones(1)} if step == 1 else {})})
+        unread.add(mean.over(ranks(), gradNorm=torch.tensor(0.1 * step), learningRate=0.5))
+    assert not unread.many
+    rest = {"learningRate": 0.5}
+    assert unread.read() == [
+        {"loss": 0.0, "gradNorm": 0.0, **rest},
+        {"loss": 1.0, "extra": 1.0, "gradNorm": float(torch.tensor(0.1)), **rest},
+        {"loss": 2.0, "gradNorm": float(torch.tensor(0.2)), **rest},
+    ]
+    assert unread.read() == []
+
+
 def test_a_steps_metrics_are_means_over_its_pairs_however_they_were_cut() -> None:
     whole, parts = metrics.StepMean(), metrics.StepMean()
     values = torch.arange(6.0)
     whole.add({"loss": values, "rewardMargin": -values})
     for part in (values[:1], values[1:]):
         parts.add({"loss": part, "rewardMargin": -part})
-    assert whole.over(ranks()) == parts.over(ranks()) == {"loss": 2.5, "rewardMargin": -2.5}
+    assert read(whole) == read(parts) == {"loss": 2.5, "rewardMargin": -2.5}
 
 
 def test_a_metric_of_some_pairs_is_averaged_over_those_and_absent_where_there_are_none() -> None:
     mean, none = metrics.StepMean(), metrics.StepMean()
     mean.add({"loss": torch.ones(3), "exploredLogRatio": torch.tensor([4.0])})
     mean.add({"loss": torch.ones(1), "exploredLogRatio": torch.tensor([2.0, 3.0])})
-    assert mean.over(ranks()) == {"loss": 1.0, "exploredLogRatio": 3.0}
+    assert read(mean) == {"loss": 1.0, "exploredLogRatio": 3.0}
     none.add({"loss": torch.ones(3), "exploredLogRatio": torch.zeros(0)})
-    assert none.over(ranks()) == {"loss": 1.0}
+    assert read(none) == {"loss": 1.0}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -224,8 +248,8 @@ def test_several_explored_responses_and_none_pass_through_the_table() -> None:
     assert none.shape == (0,)
 
 
-def figures(values: list[list[float]], history: list[dict[str, float]] | None = None) -> running.Observed:
-    """Of values that lie on several ranks."""
+def figures(values: list[list[float]]) -> dict[str, float]:
+    """A step's own figures, of values that lie on several ranks."""
 
     class Apart(Together):
         def __init__(self) -> None:
@@ -233,30 +257,35 @@ def figures(values: list[list[float]], history: list[dict[str, float]] | None = 
             self.parts = [torch.tensor(part, dtype=torch.float64) for part in values]
             self.asked = 0
 
-        def total(self, _: list[float]) -> list[float]:
+        def total_on_device(self, _: Tensor) -> Tensor:
             self.asked += 1
             whole = torch.cat(self.parts)
             if self.asked == 1:
-                return [float(whole.sum()), float(len(whole))]
-            return [float((whole - whole.mean()).square().sum())]
+                return torch.stack([whole.sum(), torch.tensor(float(len(whole)), dtype=torch.float64)])
+            return (whole - whole.mean()).square().sum()
 
-    return running.observe(torch.tensor(values[0]), history or [], cast(Ranks, Apart()))
+    seen = running.Observations([], CPU).observe(torch.tensor(values[0]), cast(Ranks, Apart())).metrics
+    return {name: float(value) for name, value in seen.items()}
 
 
 def test_running_figures_are_of_the_whole_step_wherever_its_pairs_are() -> None:
     one, two = figures([[1.0, 2.0, 4.0, 7.0]]), figures([[4.0, 1.0], [7.0, 2.0]])
-    assert one.metrics == two.metrics
-    assert one.metrics["observedMean"] == 3.5
-    assert one.metrics["observedDeviation"] == pytest.approx(torch.tensor([1.0, 2.0, 4.0, 7.0]).std().item())
-    assert figures([[3.0]]).metrics == {"observedMean": 3.0, "observedDeviation": 0.0}
+    assert one == two
+    assert one["observedMean"] == 3.5
+    assert one["observedDeviation"] == pytest.approx(torch.tensor([1.0, 2.0, 4.0, 7.0]).std().item())
+    assert figures([[3.0]]) == {"observedMean": 3.0, "observedDeviation": 0.0}
 
 
 def test_running_figures_are_those_of_the_first_step_and_decay_by_a_tenth_a_step() -> None:
-    assert running.smoothed([], 2.0, 1.0) == Running(2.0, 1.0)
+    observations = running.Observations([], CPU)
     expected_mean = expected_weight = 0.0
     history: list[dict[str, float]] = []
     for mean in (2.0, -1.0, 5.0, 0.5):
         expected_mean = 0.9 * expected_mean + 0.1 * mean  # the published update, from 0
         expected_weight = 0.9 * expected_weight + 0.1
-        assert running.smoothed(history, mean, 1.0).mean == pytest.approx(expected_mean / expected_weight)
-        history.append({"observedMean": mean, "observedDeviation": 1.0})
+        seen = observations.observe(torch.tensor([mean - 1.0, mean + 1.0]), ranks())
+        assert float(seen.figures.mean) == pytest.approx(expected_mean / expected_weight)
+        assert float(seen.figures.deviation) == pytest.approx(math.sqrt(2.0))
+        resumed = running.Observations(history, CPU).observe(torch.tensor([mean - 1.0, mean + 1.0]), ranks())
+        assert resumed.figures == seen.figures  # to the bit
+        history.append({name: float(value) for name, value in seen.metrics.items()})

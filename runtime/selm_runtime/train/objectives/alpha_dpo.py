@@ -34,7 +34,9 @@ def evaluate(record: Record, config: ObjectiveConfig) -> Evaluated:
     settings = config.alpha_dpo or AlphaDPOConfig()
     means = record.per_token(record.policy)
     chosen, rejected = config.beta * means.chosen, config.beta * means.rejected
-    score = (gap(record) - record.running.mean) / max(record.running.deviation, SMALLEST_DEVIATION)
+    gaps = gap(record)
+    deviation = (gaps.new_zeros(()).double() + record.running.deviation).clamp(min=SMALLEST_DEVIATION)
+    score = (gaps - record.running.mean) / deviation
     target = config.beta * (settings.gamma + settings.alpha * score)
     result = evaluated(record, -log_sigmoid(chosen - rejected - target), (chosen, rejected))
     return Evaluated(result.losses, {**result.metrics, "targetMargin": target})

@@ -33,8 +33,8 @@ class Sums:
 class Running:
     """Mean and standard deviation of what an objective observes, over whole optimizer steps."""
 
-    mean: float
-    deviation: float
+    mean: float | Tensor
+    deviation: float | Tensor
 
 
 @dataclass(frozen=True)
