@@ -5,7 +5,6 @@ What a rank does is the product's own `worker.run_rank`; what a pod's entry does
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -156,7 +155,6 @@ def _rank(
 
     def reach_or_stop(point: str, n: int = 1) -> None:
         if point == "step-done":
-            ctypes.CDLL(None).malloc_trim(0)  # what was freed, as each rank's copy of all weights, is not held
             (job.scratch / f"{HELD_FILE}-{rank}").write_text(str(process.memory_info().rss - at_start))
         if point == "step-done" and n == stop_after and rank == 0:
             job.stop_file.touch()

@@ -116,8 +116,8 @@ def train(here: Surroundings) -> Outcome:
         # Read before anything is saved: no checkpoint holds a state that the guards have not seen.
         if stop or due or look or unread.many or step in (first, len(plans) - 1):
             progress, read = _read(here, unread, progress), range(progress.step, step + 1)
-            rows = (lengths[row] for number in read for row in schedule.steps[number])
-            monitor.steps_done(read.start + 1, progress.history[read.start :], rows)
+            lengths_read = (lengths[row] for number in read for row in schedule.steps[number])
+            monitor.steps_done(read.start + 1, progress.history[read.start :], lengths_read)
         if due and not stop:
             checkpointer.begin(engine, progress)
         if stop:

@@ -24,11 +24,6 @@ EXACT = {"checkpoint": {"intervalSeconds": 0, "keep": 2}}
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> TrainWorld:
-    return TrainWorld(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
 def undisturbed(world: TrainWorld) -> dict[int, Ended]:
     """By ZeRO stage: four steps of four pairs on two ranks."""
     return {stage: train(world, world.config(f"undisturbed-{stage}", zeroStage=stage)) for stage in (2, 3)}

@@ -15,15 +15,14 @@ CALLS = "calls"
 
 def without_memory(folder: Path, rank: int) -> None:
     """In a rank's process: nothing fits, and each forward pass of a decoder layer is counted."""
-    from transformers.models.llama.modeling_llama import LlamaDecoderLayer
-
     from selm_runtime.train import model
 
-    model.activation_budget = lambda *_: 0  # type: ignore[assignment]
-    counting(folder, rank, LlamaDecoderLayer)
+    model.activation_budget = lambda *_: 0
+    counting(folder, rank)
 
 
-def counting(folder: Path, rank: int, layer: Any = None) -> None:
+def counting(folder: Path, rank: int) -> None:
+    """In a rank's process: each forward pass of a decoder layer is counted."""
     from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
     forward, calls = LlamaDecoderLayer.forward, [0]
