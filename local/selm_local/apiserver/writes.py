@@ -19,10 +19,19 @@ from selm_local.apiserver.patching import from_patch_error, patch_refused, patch
 from selm_local.apiserver.quota import Quotas
 from selm_local.apiserver.requests import PatchType, WriteRequest, Written
 from selm_local.apiserver.resources import NAMESPACES, Resource
-from selm_local.apiserver.schema import errors as field
-from selm_local.apiserver.schema import names
 from selm_local.apiserver.schema.errors import FieldError
 from selm_local.apiserver.storage import Object, Storage, Stored
+from selm_local.apiserver.write_checks import (
+    check_preconditions,
+    complaints,
+    decode,
+    decode_applied,
+    meta_problems,
+    name_of,
+    refuse_if,
+    same_place,
+    target_namespace,
+)
 
 CUSTOM_PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
 _GENERATE_TRIES = 8
@@ -43,12 +52,12 @@ class Writes:
     def create(self, resource: Resource, namespace: str | None, obj: Object, request: WriteRequest) -> Written:
         """`obj` becomes the server's."""
         strategy = self.strategy(resource)
-        namespace = self._target_namespace(resource, namespace, obj)
+        namespace = target_namespace(resource, namespace, obj)
         strategy.refuse_create()
         if meta.metadata(obj).get("resourceVersion") not in (None, "", "0") and not request.dry_run:
             raise ApiError(500, "", "resourceVersion should not be set on objects to be created")
-        obj = self._decode(strategy, obj, request)
-        self._check_namespace(resource, namespace, _name_of(obj))
+        obj = decode(strategy, obj, request)
+        self._check_namespace(resource, namespace, name_of(obj))
         return self._insert(strategy, namespace, obj, request, "Update")
 
     def update(
@@ -62,8 +71,8 @@ class Writes:
     ) -> Written:
         """PUT. `obj` becomes the server's."""
         strategy = self.strategy(resource)
-        namespace = self._target_namespace(resource, namespace, obj)
-        obj = self._decode(strategy, obj, request)
+        namespace = target_namespace(resource, namespace, obj)
+        obj = decode(strategy, obj, request)
         sent = meta.metadata(obj).get("name")
         if sent != name:
             if sent:
@@ -108,10 +117,10 @@ class Writes:
             decoded = strategy.decode(new)
         except DecodeError as e:
             raise patch_refused(new, str(e)) from None
-        complaints = self._complaints(decoded.unknown, request)
-        if complaints:
-            raise patch_refused(new, "strict decoding error: " + ", ".join(complaints))
-        self._same_place(resource, decoded.object, namespace, name)
+        found = complaints(decoded.unknown, request)
+        if found:
+            raise patch_refused(new, "strict decoding error: " + ", ".join(found))
+        same_place(resource, decoded.object, namespace, name)
         return self._replace(strategy, stored, decoded.object, request, subresource, "Update")
 
     # --- the parts
@@ -126,40 +135,6 @@ class Writes:
     def _find(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
         stored = self._storage.get(resource.storage, namespace or "", name)
         return stored.object if stored else None
-
-    def _target_namespace(self, resource: Resource, namespace: str | None, obj: Object) -> str | None:
-        sent = meta.metadata(obj).get("namespace")
-        if not resource.namespaced:
-            return None
-        if not namespace:
-            raise errors.bad_request("namespace is required")
-        if sent and sent != namespace:
-            raise errors.bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )
-        return namespace
-
-    def _decode(self, strategy: Strategy, obj: Object, request: WriteRequest) -> Object:
-        resource = strategy.resource
-        prefix = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
-        try:
-            decoded = strategy.decode(obj)
-        except DecodeError as e:
-            raise errors.bad_request(prefix + str(e)) from None
-        complaints = self._complaints(decoded.unknown, request)
-        if complaints:
-            raise errors.bad_request(prefix + "strict decoding error: " + ", ".join(complaints))
-        return decoded.object
-
-    def _complaints(self, unknown: list[str], request: WriteRequest) -> list[str]:
-        """What strict decoding refuses; under Warn it becomes warnings."""
-        if request.field_validation == "Ignore":
-            return []
-        found = [f'duplicate field "{p}"' for p in request.duplicates] + [f'unknown field "{p}"' for p in unknown]
-        if request.field_validation == "Warn":
-            request.warnings += found
-            return []
-        return found
 
     def _check_namespace(self, resource: Resource, namespace: str | None, name: str) -> None:
         if namespace is None:
@@ -177,17 +152,6 @@ class Writes:
             }
             refused.details = {**(refused.details or {}), "causes": [cause]}
             raise refused
-
-    def _same_place(self, resource: Resource, obj: Object, namespace: str | None, name: str) -> None:
-        found = meta.metadata(obj)
-        if found.get("name") != name:
-            raise errors.bad_request(
-                f"the name of the object ({found.get('name')}) does not match the name on the URL ({name})"
-            )
-        if resource.namespaced and found.get("namespace") not in (None, namespace):
-            raise errors.bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )
 
     def _field_request(
         self, strategy: Strategy, request: WriteRequest, operation: Operation, sub: str | None
@@ -216,8 +180,8 @@ class Writes:
         strategy.prepare_create(obj)
         strategy.admit(obj, self._find)
         meta.tidy(meta.metadata(obj))
-        name = _name_of(obj)
-        self._refuse_if(strategy, obj, self._meta_problems(strategy, obj, None) + strategy.validate(obj, None))
+        name = name_of(obj)
+        refuse_if(strategy, obj, meta_problems(strategy, obj, None) + strategy.validate(obj, None))
         request.warnings += strategy.warnings(obj, None)
         self._quotas.admit(resource, obj)
         for _ in range(_GENERATE_TRIES):
@@ -247,7 +211,7 @@ class Writes:
     ) -> Written:
         resource = strategy.resource
         old = strategy.from_storage(stored.copy()) if strategy.converts else stored.object
-        self._check_preconditions(resource, stored, meta.metadata(obj))
+        check_preconditions(resource, stored, meta.metadata(obj))
         meta.keep_from_old(obj, old)
         if request.user is not None:
             self.guard(resource, obj, old, request.user)
@@ -257,12 +221,12 @@ class Writes:
         else:
             obj = strategy.prepare_subresource(subresource, obj, old)
         meta.tidy(meta.metadata(obj))
-        problems = self._meta_problems(strategy, obj, old)
+        problems = meta_problems(strategy, obj, old)
         if subresource is None:
             problems += strategy.validate(obj, old)
         else:
             problems += strategy.validate_subresource(subresource, obj, old)
-        self._refuse_if(strategy, obj, problems)
+        refuse_if(strategy, obj, problems)
         request.warnings += strategy.warnings(obj, old)
         obj = self._owned(strategy, old, obj, request, operation, subresource)
         obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
@@ -297,36 +261,6 @@ class Writes:
         result: Object = patch.settle(before, obj, field_request, strategy.merge_type(), created=old is None)
         return result
 
-    def _check_preconditions(self, resource: Resource, stored: Stored, sent: dict[str, Any]) -> None:
-        uid = stored.object["metadata"]["uid"]
-        if sent.get("uid") not in (None, "", uid):
-            key = "/".join(
-                x for x in ("/registry", resource.group, resource.plural, stored.namespace, stored.name) if x
-            )
-            why = (
-                f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
-                f"Precondition failed: UID in precondition: {sent['uid']}, UID in object meta: {uid}"
-            )
-            raise errors.conflict(resource.group, resource.plural, stored.name, why)
-        version = sent.get("resourceVersion")
-        if version and version != str(stored.version):
-            raise errors.modified(resource.group, resource.plural, stored.name)
-
-    def _meta_problems(self, strategy: Strategy, obj: Object, old: Object | None) -> list[FieldError]:
-        found = meta.metadata(obj)
-        if old is None:
-            return [] if strategy.validates_metadata else names.object_meta(found, name_check=strategy.validate_name)
-        # A real server checks metadata before an update and again with the kind, and lists what it finds both times.
-        problems = names.object_meta(found, name_check=strategy.validate_name, old=old["metadata"])
-        return (
-            problems * (1 if strategy.validates_metadata else 2) + meta.finalizer_problems(found, old["metadata"]) * 2
-        )
-
-    def _refuse_if(self, strategy: Strategy, obj: Object, problems: list[FieldError]) -> None:
-        if problems:
-            kind = obj.get("kind") or strategy.resource.kind
-            raise errors.invalid(strategy.resource.group, kind, _name_of(obj), problems)
-
     def _apply(
         self,
         strategy: Strategy,
@@ -338,44 +272,22 @@ class Writes:
         subresource: str | None,
     ) -> Written:
         resource = strategy.resource
-        if not request.manager:
-            problem = field.required("fieldManager", "is required for apply patch")
-            raise errors.invalid("meta.k8s.io", "PatchOptions", "", [problem])
-        if not isinstance(applied, dict):
-            raise errors.bad_request("error decoding YAML: an apply patch must be an object")
-        if meta.metadata(applied).get("managedFields"):
-            raise errors.bad_request("metadata.managedFields must be nil")
-        if (applied.get("apiVersion"), applied.get("kind")) != (resource.api_version, resource.kind):
-            raise errors.bad_request(
-                f"apply patch is for {applied.get('apiVersion')}, Kind={applied.get('kind')}; "
-                f"the path is for {resource.api_version}, Kind={resource.kind}"
-            )
-        meta.metadata(applied).setdefault("name", name)
-        self._same_place(resource, applied, namespace, name)
-        decoded = strategy.decode_applied(applied)
-        if decoded.unknown:
-            listed = ", ".join(f".{path}: field not declared in schema" for path in decoded.unknown)
-            where = f"{namespace or ''}/{name}; {resource.api_version}, Kind={resource.kind}"
-            raise ApiError(500, "", f"failed to create typed patch object ({where}): {listed}")
+        decoded = decode_applied(strategy, applied, namespace, name, request)
         live = None if stored is None else strategy.from_storage(stored.copy())
         if live is None and subresource:
             raise errors.not_found(resource.group, resource.plural, name)
-        version = meta.metadata(decoded.object).get("resourceVersion")
+        version = meta.metadata(decoded).get("resourceVersion")
         if live is None and version:
             raise errors.modified(resource.group, resource.plural, name)
         field_request = self._field_request(strategy, request, "Apply", subresource)
         try:
-            new = patch.apply(live, decoded.object, field_request, strategy.merge_type(), force=request.force)
+            new = patch.apply(live, decoded, field_request, strategy.merge_type(), force=request.force)
         except patch.ApplyConflict as e:
             raise ApiError(e.code, e.reason, e.message, {"causes": e.causes}) from None
         except patch.PatchError as e:
             raise from_patch_error(e) from None
         if stored is None:
-            namespace = self._target_namespace(resource, namespace, new)
+            namespace = target_namespace(resource, namespace, new)
             self._check_namespace(resource, namespace, name)
             return self._insert(strategy, namespace, new, request, "Apply")
         return self._replace(strategy, stored, new, request, subresource, "Apply")
-
-
-def _name_of(obj: Object) -> str:
-    return str(meta.metadata(obj).get("name") or "")
