@@ -10,66 +10,28 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import boto3
 import yaml
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from selm_local import account
+from selm_local import store_access as access
 from selm_local.apiclient import ApiClient, ApiRefusal, ApiUnavailable
+from selm_local.furnish import furnish
 from selm_local.launch import Daemon, LocalError, choose_port
 from selm_local.node.runs import ENV_RUN
 from selm_local.node.shutdown import end_pods
 from selm_local.node.volumes import remove_memory_volumes
 from selm_local.quantity import parse_quantity
-from selm_local.state import ENV_STATE_DIR, StateDir, read_json
+from selm_local.standing import Status, cluster_answers, look
+from selm_local.state import ENV_STATE_DIR, StateDir
 
 __all__ = ["LocalError", "Status", "down", "kubeconfig", "status", "store_environment", "up"]
 
-BUCKET = "selm"
-REGION = "us-east-1"
-SECRET = {"namespace": "default", "name": "s3"}
 RUNTIME_IMAGE = "selm-runtime:local"
 """Images are not pulled here: the name only says in the run's status what it was run with."""
 OPERATOR_SETTLES = 1.0
 """Seconds. An operator that cannot work at all (a missing library, a wrong setting) has ended by then."""
-CRD = "selmruns.selm.dev.yaml"
-
-
-@dataclass(frozen=True)
-class DaemonStatus:
-    name: str
-    running: bool
-    detail: str
-
-
-@dataclass(frozen=True)
-class Status:
-    """What runs, and where its state, logs and addresses are. `str()` gives it as text."""
-
-    state: Path
-    daemons: tuple[DaemonStatus, ...]
-    server: str | None = None
-    store: str | None = None
-    notes: tuple[str, ...] = field(default=())
-
-    @property
-    def running(self) -> bool:
-        """Whether every daemon runs."""
-        return all(daemon.running for daemon in self.daemons)
-
-    def __str__(self) -> str:
-        rows = [f"{one.name:<9} {'running' if one.running else 'stopped':<8} {one.detail}" for one in self.daemons]
-        rows += [f"state     {self.state}", f"logs      {self.state / 'logs'}"]
-        if self.server:
-            rows.append(f"API       {self.server} (KUBECONFIG={self.state / 'kubeconfig'})")
-        if self.store:
-            rows.append(f"S3        {self.store} (bucket {BUCKET}, credentials in Secret {SECRET['name']})")
-        return "\n".join([*rows, *self.notes])
 
 
 def kubeconfig() -> Path:
@@ -83,7 +45,7 @@ def store_environment() -> dict[str, str]:
     Raises:
         LocalError: the store was never started.
     """
-    return _store_environment(StateDir.default())
+    return access.environment(StateDir.default())
 
 
 def up(cpus: int | None = None, memory: str | None = None, gpus: int = 0) -> Status:
@@ -102,9 +64,9 @@ def up(cpus: int | None = None, memory: str | None = None, gpus: int = 0) -> Sta
     with _only_one(state):
         _start_store(state)
         _start_cluster(state, cpus, memory, gpus)
-        notes = _furnish(state)
+        notes = furnish(state)
         notes += _start_operator(state)
-        return _status(state, notes)
+        return look(state, notes)
 
 
 def down(delete_state: bool = False) -> None:
@@ -129,7 +91,7 @@ def down(delete_state: bool = False) -> None:
 
 def status() -> Status:
     """What runs. Starts and changes nothing."""
-    return _status(StateDir.default(), [])
+    return look(StateDir.default(), [])
 
 
 def _check_resources(cpus: int | None, memory: str | None, gpus: int) -> None:
@@ -149,13 +111,13 @@ def _check_resources(cpus: int | None, memory: str | None, gpus: int) -> None:
 
 def _start_store(state: StateDir) -> None:
     daemon = Daemon(state, "s3")
-    if daemon.process is not None and _store_answers(state):
+    if daemon.process is not None and access.answers(state):
         return
     daemon.stop()
     port = choose_port(daemon.record.get("port"), "the store")
     command = [sys.executable, "-m", "selm_local", "s3", "--state", str(state.root), "--port", str(port)]
     process = daemon.start(command, _inherited(), {"port": port})
-    daemon.wait_until(lambda: _store_answers(state), process)
+    daemon.wait_until(lambda: access.answers(state), process)
 
 
 def _start_cluster(state: StateDir, cpus: int | None, memory: str | None, gpus: int) -> None:
@@ -166,7 +128,7 @@ def _start_cluster(state: StateDir, cpus: int | None, memory: str | None, gpus: 
         "memory": memory or before.get("memory"),
         "gpus": gpus or before.get("gpus", 0),
     }
-    if daemon.process is not None and node == before and _cluster_answers(state):
+    if daemon.process is not None and node == before and cluster_answers(state):
         return
     daemon.stop()  # containers go on running: the new daemon takes them over
     port = choose_port(daemon.record.get("port"), "the API server")
@@ -175,9 +137,9 @@ def _start_cluster(state: StateDir, cpus: int | None, memory: str | None, gpus: 
         if value:
             command += [f"--{name}", str(value)]
     for name in ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"):
-        command += ["--container-default", f"{name}={_store_environment(state)[name]}"]
+        command += ["--container-default", f"{name}={access.environment(state)[name]}"]
     process = daemon.start(command, _inherited(), {"port": port, "node": node})
-    daemon.wait_until(lambda: _cluster_answers(state), process)
+    daemon.wait_until(lambda: cluster_answers(state), process)
 
 
 def _start_operator(state: StateDir) -> list[str]:
@@ -213,137 +175,6 @@ def _operator_account(state: StateDir) -> dict[str, str]:
     except (ApiRefusal, ApiUnavailable) as error:
         raise LocalError(f"the operator's account cannot be made: {error}") from error
     return {"KUBECONFIG": str(kubeconfig), "SELM_NAMESPACE": account.NAMESPACE}
-
-
-def _furnish(state: StateDir) -> list[str]:
-    """The bucket, the Secret with its credentials, and the CRD. Returns notes on what is missing."""
-    client = boto3.client("s3", **_store_client_arguments(state))
-    try:
-        client.create_bucket(Bucket=BUCKET)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-            raise LocalError(f"the bucket {BUCKET} cannot be made: {error}") from error
-    env = _store_environment(state)
-    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": SECRET["name"], "namespace": SECRET["namespace"]},
-        "stringData": {name: env[name] for name in keys},
-    }
-    api = ApiClient(state.kubeconfig)
-    try:
-        api.apply(f"/api/v1/namespaces/{SECRET['namespace']}/secrets/{SECRET['name']}", secret)
-        path = _crd_file()
-        if path is None:
-            return [f"CRD       crds/{CRD} is not there: the kind SELMRun is not served"]
-        crd = yaml.safe_load(path.read_text(encoding="utf-8"))
-        where = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
-        api.apply(where, crd)
-        _wait_established(api, where)
-    except (ApiRefusal, ApiUnavailable) as error:
-        raise LocalError(f"the cluster cannot be furnished: {error}") from error
-    return []
-
-
-def _wait_established(api: ApiClient, where: str) -> None:
-    end = time.monotonic() + 30
-    while True:
-        conditions = (api.get(where).get("status") or {}).get("conditions") or []
-        if any(one["type"] == "Established" and one["status"] == "True" for one in conditions):
-            return
-        if time.monotonic() > end:
-            raise LocalError(f"the CRD was not established: {conditions}")
-        time.sleep(0.05)
-
-
-def _crd_file() -> Path | None:
-    """The CRD's file: in the source tree, or where an installation puts shared data."""
-    here = Path(__file__).resolve()
-    candidates = [here.parents[2] / "crds" / CRD, Path(sys.prefix) / "share" / "selm" / "crds" / CRD]
-    return next((path for path in candidates if path.is_file()), None)
-
-
-# --- looking
-
-
-def _status(state: StateDir, notes: list[str]) -> Status:
-    found = []
-    for name in ("cluster", "s3", "operator"):
-        daemon = Daemon(state, name)
-        process = daemon.process
-        detail = f"pid {process.pid}, since {daemon.record.get('startedAt')}" if process else ""
-        found.append(DaemonStatus(name, process is not None, detail))
-    server = store = None
-    if state.kubeconfig.is_file() and found[0].running:
-        api = ApiClient(state.kubeconfig)
-        server = api.server
-        with contextlib.suppress(ApiUnavailable, ApiRefusal):
-            notes = [*notes, *_node_notes(api)]
-    with contextlib.suppress(LocalError):
-        store = _store_environment(state)["AWS_ENDPOINT_URL"]
-    return Status(state.root, tuple(found), server, store, tuple(notes))
-
-
-def _node_notes(api: ApiClient) -> list[str]:
-    """What the node says of itself that a user must know."""
-    notes = []
-    for node in api.get("/api/v1/nodes")["items"]:
-        status_ = node.get("status") or {}
-        resources = ", ".join(f"{name} {value}" for name, value in sorted((status_.get("allocatable") or {}).items()))
-        notes.append(f"node      {node['metadata']['name']}: {resources}")
-        for one in status_.get("conditions") or []:
-            if one["type"] == "ContainersIsolated" and one["status"] == "False":
-                notes.append(f"          {one['message']}")
-    return notes
-
-
-def _cluster_answers(state: StateDir) -> bool:
-    """Whether the API server answers, and answers for this state's port."""
-    port = Daemon(state, "cluster").record.get("port")
-    if not state.kubeconfig.is_file():
-        return False
-    api = ApiClient(state.kubeconfig)
-    return api.server.endswith(f":{port}") and api.ready() and _node_is_there(api)
-
-
-def _node_is_there(api: ApiClient) -> bool:
-    try:
-        return bool(api.get("/api/v1/nodes")["items"])
-    except (ApiUnavailable, ApiRefusal):
-        return False
-
-
-def _store_answers(state: StateDir) -> bool:
-    try:
-        boto3.client("s3", **_store_client_arguments(state)).list_buckets()
-    except (LocalError, BotoCoreError, ClientError):
-        return False
-    return True
-
-
-def _store_environment(state: StateDir) -> dict[str, str]:
-    port = Daemon(state, "s3").record.get("port")
-    found = read_json(state.s3 / "credentials.json")
-    if port is None or found is None:
-        raise LocalError(f"the store of {state.root} was never started; start it with `selm local up`")
-    return {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": found["accessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": found["secretAccessKey"],
-        "AWS_DEFAULT_REGION": REGION,
-    }
-
-
-def _store_client_arguments(state: StateDir) -> dict[str, Any]:
-    env = _store_environment(state)
-    return {
-        "endpoint_url": env["AWS_ENDPOINT_URL"],
-        "aws_access_key_id": env["AWS_ACCESS_KEY_ID"],
-        "aws_secret_access_key": env["AWS_SECRET_ACCESS_KEY"],
-        "region_name": REGION,
-        "config": Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}, proxies={}),
-    }
 
 
 def _inherited() -> dict[str, str]:

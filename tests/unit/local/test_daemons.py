@@ -17,7 +17,7 @@ import boto3
 import pytest
 import requests
 
-from selm_local import account, daemons
+from selm_local import account, daemons, store_access
 from selm_local.apiclient import ApiClient, ApiRefusal
 from selm_local.launch import Daemon, LocalError, choose_port
 from selm_local.node.runs import ENV_RUN
@@ -177,15 +177,15 @@ def test_a_cluster_lives_through_kills_stops_and_its_end(state: StateDir, monkey
     assert http.pod("long")["status"]["phase"] == "Running"
     assert set(pids) & set(with_environment(ENV_RUN, marker)), "the daemon's death is not the pods'"
 
-    store = boto3.client("s3", **daemons._store_client_arguments(state))
-    store.put_object(Bucket=daemons.BUCKET, Key="kept", Body=b"x")
+    store = boto3.client("s3", **store_access.client_arguments(state))
+    store.put_object(Bucket=store_access.BUCKET, Key="kept", Body=b"x")
     daemons.down()
     assert not any(one.running for one in daemons.status().daemons)
     assert with_environment(ENV_RUN, marker) == []
     daemons.up()
     disrupted = http.until("long", "Failed")
     assert disrupted["status"]["reason"] == "Terminated"
-    assert boto3.client("s3", **daemons._store_client_arguments(state)).get_object(Bucket=daemons.BUCKET, Key="kept")
+    assert boto3.client("s3", **store_access.client_arguments(state)).get_object(Bucket=store_access.BUCKET, Key="kept")
     daemons.down(delete_state=True)
     assert not state.root.exists()
     assert not [pid for pid in all_pids() if str(state.root) in _command(pid)], "nothing is left running"
