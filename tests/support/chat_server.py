@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from support.http_servers import QuietHandler, serving
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -30,22 +32,19 @@ class ChatServer:
     usage: bool = True
     seen: list[dict[str, Any]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _serving: ExitStack = field(default_factory=ExitStack)
+    _address: str = ""
 
     def __enter__(self) -> ChatServer:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
+        self._address = self._serving.enter_context(serving(_handler(self)))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
+        self._serving.close()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"{self._address}/v1"
 
     def reply(self, path: str, authorization: str | None, body: dict[str, Any]) -> tuple[int, str, Mapping[str, str]]:
         """Status, body and headers for a request."""
@@ -71,25 +70,17 @@ class ChatServer:
         return 200, json.dumps(answer), {}
 
 
-def _handler(server: ChatServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler(server: ChatServer) -> type[QuietHandler]:
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, text, headers = server.reply(self.path, self.headers.get("Authorization"), body)
+            asked = json.loads(self.body())
+            status, text, headers = server.reply(self.path, self.headers.get("Authorization"), asked)
             if status == 0:
                 self.close_connection = True
                 return
-            data = text.encode()
-            self.send_response(status)
             kind = "application/json" if text.startswith(("{", "[")) else "text/html"
-            for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
+            self.answer(status, {"Content-Type": kind, **headers}, text.encode())
 
     return Handler

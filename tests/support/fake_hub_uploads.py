@@ -8,13 +8,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from support.http_servers import QuietHandler, serving
 
 TOKEN = "hf_of_the_owner"
 LFS_BYTES = 1000
@@ -48,37 +48,23 @@ class UploadHub:
 def upload_hub() -> Iterator[UploadHub]:
     hub = UploadHub()
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            pass
-
+    class Handler(QuietHandler):
         def _answer(self) -> None:
             path = unquote(urlsplit(self.path).path).strip("/")
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             line = f"{self.command} {path}"
             hub.requests.append(line)
+            body = self.body()
             if f"Bearer {TOKEN}" != self.headers.get("Authorization") and not path.startswith("lfs/"):
-                status, headers, answer = 401, {}, b'{"error": "who are you?"}'
+                self.answer(401, {}, b'{"error": "who are you?"}')
             elif forced := next((status for part, status in hub.fails.items() if part in line), None):
-                status, headers, answer = forced, {}, b'{"error": "as told"}'
+                self.answer(forced, {}, b'{"error": "as told"}')
             else:
-                status, headers, answer = _answer_of(hub, self.command, path, body)
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(answer)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(answer)
+                self.answer(*_answer_of(hub, self.command, path, body))
 
         do_GET = do_POST = do_PUT = _answer
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    hub.endpoint = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with serving(Handler) as hub.endpoint:
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def _answer_of(hub: UploadHub, method: str, path: str, body: bytes) -> Answer:
