@@ -89,6 +89,21 @@ def test_an_offline_iteration_is_the_datas_own_pairs(published: Published, tmp_p
     assert all(row["explored"] is None and row["chosen_source"] == "offline:chosen" for row in rows)
 
 
+def test_the_files_of_all_iterations_are_one_dataset(published: Published, tmp_path: Path) -> None:
+    run = published.run()
+    offline = {"iteration": 2, "phases": [{"phase": "Scoring", "state": "Skipped"}]}
+    others = [entry for entry in run.status["iterations"] if entry["iteration"] != 2]
+    run = replace(run, status={**run.status, "iterations": [*others, offline]})
+    files = dataset.write(run, tmp_path / "out", console())
+    assert [file.name for file in files] == ["iteration-1.parquet", "iteration-2.parquet"]
+    loaded = datasets.load_dataset(
+        "parquet", data_files=str(tmp_path / "out" / "*.parquet"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert loaded["iteration"][:] == [1] * 6 + [2] * 6
+    assert [score is None for score in loaded["chosen_score"][:]] == [False] * 6 + [True] * 6
+    assert pq.read_table(tmp_path / "out").num_rows == 12
+
+
 def test_pairs_that_are_not_there_yet_are_told(published: Published, tmp_path: Path) -> None:
     with pytest.raises(CliError, match="iteration 5 has no pairs yet"):
         dataset.write(published.run(), tmp_path, console(), iteration=5)

@@ -31,6 +31,14 @@ def test_the_schedule_is_in_force_in_its_iteration_alone() -> None:
     assert (three.generation.samples_per_prompt, three.training.objective.alpha) == (4, 0.001)
 
 
+def test_a_spec_that_says_nothing_of_sampling_takes_one_greedy_response_as_the_published_code() -> None:
+    """SamplingParams(temperature=0, top_p=1.0, max_tokens=1024) and n=1 there: the first sample is the greedy one."""
+    generation = config_of(make_run(), 1, Phase.GENERATION).generation
+    assert (generation.temperature, generation.top_p) == (0.0, 1.0)
+    assert (generation.samples_per_prompt, generation.max_tokens) == (1, 1024)
+    assert (generation.policies, generation.reproducible) == (("Current",), True)
+
+
 def test_evaluation_samples_by_the_unscheduled_settings() -> None:
     run = make_run().scheduled(1, temperature=0.7, samplesPerPrompt=4)
     generation = config_of(run, 1, Phase.EVALUATION).generation

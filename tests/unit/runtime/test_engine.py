@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from selm_runtime.contract import Phase
 from selm_runtime.contract_engine import RESERVED, describe, shipped_arguments
@@ -74,6 +76,23 @@ def test_the_models_folder_is_no_part_of_what_compiled_kernels_are_found_by(engi
     assert engine._engine.vllm_config.model_config.model == "."
     assert name(folders[0], ".") == name(folders[1], ".")
     assert name(folders[0], str(folders[0])) != name(folders[1], str(folders[1]))
+
+
+def test_at_temperature_0_the_tokens_are_the_models_likeliest_whatever_the_seed(
+    engine: Engine, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default of the API and of the published code; beside it transformers, a token at a time."""
+    monkeypatch.setattr(engine, "_sampling", Sampling(0.0, 1.0, NEW_TOKENS, stop_token_ids(model, 2)))
+    prompts = [[1, 3, *range(40 + n, 52 + 2 * n), 4] for n in range(3)]
+    done = drain(engine, [Request(f"{n}:{seed}", prompts[n], seed) for n in range(3) for seed in (1, 2)])
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    for n, prompt in enumerate(prompts):
+        likeliest: list[int] = []
+        with torch.inference_mode():
+            while len(likeliest) < NEW_TOKENS and likeliest[-1:] != [2]:
+                likeliest.append(int(network(torch.tensor([[*prompt, *likeliest]])).logits[0, -1].argmax()))
+        for seed in (1, 2):
+            assert list(done[f"{n}:{seed}"].ids) == likeliest
 
 
 def test_a_seed_decides_what_is_sampled(engine: Engine) -> None:
