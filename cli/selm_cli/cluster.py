@@ -46,13 +46,24 @@ class Cluster:
         Raises:
             CliError: there is none, or the cluster does not answer.
         """
+        found = self.find(namespace, name)
+        if found is None:
+            raise CliError(f"no SELMRun {name} in namespace {namespace}")
+        return found
+
+    def find(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """The SELMRun as stored, or None where there is none of that name.
+
+        Raises:
+            CliError: the cluster does not answer.
+        """
         try:
             found: dict[str, Any] = self._custom.get_namespaced_custom_object(
                 GROUP, VERSION, namespace, PLURAL, name, _request_timeout=10
             )
         except ApiException as error:
             if error.status == 404:
-                raise CliError(f"no SELMRun {name} in namespace {namespace}") from error
+                return None
             raise CliError(f"the cluster answered {error.status}: {error.reason}") from error
         except urllib3.exceptions.HTTPError as error:
             raise CliError(f"the cluster does not answer: {error}") from error

@@ -76,6 +76,8 @@ def run(
 
     Ctrl-C leaves the run as it is; the same command goes on with it.
     """
+    # pyarrow takes a second to import: only a run that was followed to its end pays for it.
+    from selm_cli import report_arms
     from selm_local import daemons
 
     console = Console()
@@ -83,14 +85,15 @@ def run(
     try:
         daemons.up()
         console.print(kubectl.apply(file, daemons.kubeconfig(), namespace), highlight=False)
-        state = watch.follow(Cluster(daemons.kubeconfig()), namespace, name, console)
+        cluster = Cluster(daemons.kubeconfig())
+        state = watch.follow(cluster, namespace, name, console)
         if not state.succeeded:
             raise CliError(
                 f"SELMRun {namespace}/{name} did not succeed: {state.message}\n"
                 f"KUBECONFIG={daemons.kubeconfig()} kubectl describe selmrun {name} says more"
             )
         os.environ.update(daemons.store_environment())
-        report.write(state, out, console)
+        report.write(state, out, console, arm=report_arms.find_arm(cluster, state))
     except daemons.LocalError as error:
         raise CliError(str(error)) from error
     except KeyboardInterrupt:

@@ -20,6 +20,7 @@ from selm_cli.run_state import PHASES, RunState
 from selm_runtime.contract import ArtifactsConfig, Phase
 
 if TYPE_CHECKING:
+    from selm_cli.report_arms import Arm, Arms
     from selm_cli.report_data import IterationRow
 
 SAMPLES_SHOWN = 2
@@ -27,14 +28,16 @@ SVG_COLUMNS = 88
 SAMPLES_IN_HTML = 8
 
 
-def write(run: RunState, into: Path, console: Console, *, download_model: bool = True) -> None:
+def write(run: RunState, into: Path, console: Console, *, download_model: bool = True, arm: Arm | None = None) -> None:
     """Print the report of a run and write `report.html`, `report.png`, `report.svg` and `model/` into a folder.
+
+    `arm` is the control run, which is shown beside it.
 
     Raises:
         CliError: no iteration is evaluated yet, or the store does not answer.
     """
     # matplotlib, pyarrow and boto3 take a second to import: only this verb pays for them.
-    from selm_cli import plot, report_data
+    from selm_cli import plot, report_arms, report_data
     from selm_runtime.artifacts.store import open_store
     from selm_runtime.errors import InvalidInput, TemporaryFailure
 
@@ -48,6 +51,7 @@ def write(run: RunState, into: Path, console: Console, *, download_model: bool =
         store = open_store(ArtifactsConfig(uri=spec["uri"], endpoint=spec.get("endpoint"), region=spec.get("region")))
         artifacts = report_data.RunArtifacts(store, run)
         rows = report_data.with_facts(artifacts, rows)
+        arms = report_arms.compare(store, run, rows, arm) if arm is not None else None
         samples = report_data.samples(artifacts, best, SAMPLES_IN_HTML)
         model = None
         if download_model:
@@ -55,7 +59,7 @@ def write(run: RunState, into: Path, console: Console, *, download_model: bool =
             model = artifacts.download(best, phase, "model/", into / "model")
     except (InvalidInput, TemporaryFailure) as error:
         raise CliError(f"the store at {spec['uri']} could not be read: {error}") from error
-    report = report_data.Report(run, rows, samples, best, run.status.get("modelURI", ""), model)
+    report = report_data.Report(run, rows, samples, best, run.status.get("modelURI", ""), model, arms)
     picture = plot.draw(report, into / "report.png")
     page = into / "report.html"
     page.write_text(html(report, picture), encoding="utf-8")
@@ -74,6 +78,8 @@ def show(report: object, console: Console) -> None:
 
     assert isinstance(report, Report)
     console.print(table(report))
+    if report.arms is not None:
+        console.print(arms_table(report.arms) if report.arms.rows else _escape(report.arms.missing or ""))
     if any(row.facts for row in report.rows):
         console.print(responses_table(report))
     if any(suite_cells(row) for row in report.rows):
@@ -229,6 +235,19 @@ def responses_table(report: object) -> Table:
     return out
 
 
+def arms_table(arms: Arms) -> Table:
+    """An iteration a line: the run's figures, the control's, and their difference."""
+    from selm_cli.report_arms import ON_ARMS, arm_cells
+
+    out = _table(f"beside {arms.name}", ON_ARMS)
+    out.add_column("", no_wrap=True)
+    for heading in arm_cells(arms.rows[0]):
+        out.add_column(heading, justify="right")
+    for row in arms.rows:
+        out.add_row(f"iteration {row.iteration}", *map(_escape, arm_cells(row).values()))
+    return out
+
+
 TRAINING_COLUMNS = {
     "loss": "loss",
     "rewardChosen": "chosen",
@@ -263,6 +282,7 @@ def training_table(report: object) -> Table:
 
 def html(report: object, picture: Path) -> str:
     """The report as one HTML page; the plot lies beside it."""
+    from selm_cli.report_arms import ON_ARMS, arm_cells
     from selm_cli.report_data import Report
 
     assert isinstance(report, Report)
@@ -279,6 +299,8 @@ def html(report: object, picture: Path) -> str:
         on_responses=ON_RESPONSES,
         suites={row.label: found for row in report.rows if (found := suite_cells(row))},
         on_suites=ON_SUITES,
+        arm_cells=arm_cells,
+        on_arms=ON_ARMS,
     )
 
 
@@ -304,4 +326,8 @@ def command(
     kubeconfig: Annotated[Path | None, typer.Option(help="default: KUBECONFIG, else ~/.kube/config")] = None,
 ) -> None:
     """Print a run's results and write plot, HTML page and model. Reads the store with AWS_* from the environment."""
-    write(RunState.of(Cluster(kubeconfig).run(namespace, name)), out, Console(), download_model=model)
+    from selm_cli.report_arms import find_arm
+
+    cluster = Cluster(kubeconfig)
+    run = RunState.of(cluster.run(namespace, name))
+    write(run, out, Console(), download_model=model, arm=find_arm(cluster, run))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
@@ -15,6 +15,9 @@ from selm_cli.run_state import PHASES, RunState
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.artifacts.store import Store
 from selm_runtime.contract import Phase
+
+if TYPE_CHECKING:
+    from selm_cli.report_arms import Arms
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Report:
     best: int
     model_uri: str
     model_path: Path | None
+    arms: Arms | None = None
+    """Beside the control; None where the run asks for none."""
 
     @property
     def wall_seconds(self) -> float:
