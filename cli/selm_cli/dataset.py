@@ -23,7 +23,7 @@ def write(run: RunState, into: Path, console: Console, *, iteration: int | None 
     Raises:
         CliError: no pairs yet, or the store does not answer.
     """
-    from selm_cli.report_data import RunArtifacts
+    from selm_cli.report_data import RunArtifacts, selection_words
     from selm_runtime.artifacts.store import NotFound, open_store
     from selm_runtime.data.published import write_published
     from selm_runtime.errors import InvalidInput, TemporaryFailure
@@ -39,6 +39,8 @@ def write(run: RunState, into: Path, console: Console, *, iteration: int | None 
     try:
         store = open_store(ArtifactsConfig(uri=spec["uri"], endpoint=spec.get("endpoint"), region=spec.get("region")))
         artifacts = RunArtifacts(store, run)
+        if (selected := selection_words(artifacts)) is not None:
+            console.print(selected, highlight=False, soft_wrap=True)
         for t in there:
             path = into / f"iteration-{t}.parquet"
             count = write_published(path, _pairs(artifacts, run, t))

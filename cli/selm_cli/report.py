@@ -52,6 +52,7 @@ def write(run: RunState, into: Path, console: Console, *, download_model: bool =
         artifacts = report_data.RunArtifacts(store, run)
         rows = report_data.with_facts(artifacts, rows)
         arms = report_arms.compare(store, run, rows, arm) if arm is not None else None
+        selection = report_data.selection_words(artifacts)
         samples = report_data.samples(artifacts, best, SAMPLES_IN_HTML)
         model = None
         if download_model:
@@ -59,7 +60,7 @@ def write(run: RunState, into: Path, console: Console, *, download_model: bool =
             model = artifacts.download(best, phase, "model/", into / "model")
     except (InvalidInput, TemporaryFailure) as error:
         raise CliError(f"the store at {spec['uri']} could not be read: {error}") from error
-    report = report_data.Report(run, rows, samples, best, run.status.get("modelURI", ""), model, arms)
+    report = report_data.Report(run, rows, samples, best, run.status.get("modelURI", ""), model, arms, selection)
     picture = plot.draw(report, into / "report.png")
     page = into / "report.html"
     page.write_text(html(report, picture), encoding="utf-8")
@@ -78,6 +79,8 @@ def show(report: object, console: Console) -> None:
 
     assert isinstance(report, Report)
     console.print(table(report))
+    if report.selection is not None:
+        console.print(report.selection, highlight=False)
     if report.arms is not None:
         console.print(arms_table(report.arms) if report.arms.rows else _escape(report.arms.missing or ""))
     if any(row.facts for row in report.rows):

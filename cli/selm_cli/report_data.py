@@ -59,6 +59,8 @@ class Report:
     model_path: Path | None
     arms: Arms | None = None
     """Beside the control; None where the run asks for none."""
+    selection: str | None = None
+    """What `data.selection` left of the rows, in words; None where it is not given."""
 
     @property
     def wall_seconds(self) -> float:
@@ -122,6 +124,21 @@ class RunArtifacts:
             key = f"{self.folder(iteration, phase)}/{entry.path}"
             self._store.download(key, target, size=entry.size, sha256=entry.sha256)
         return into if entries else None
+
+
+def selection_words(artifacts: RunArtifacts) -> str | None:
+    """What `data.selection` left of the rows for training; None where it is not given or nothing is prepared yet."""
+    preparation = artifacts.manifest(0, Phase.PREPARATION)
+    facts = preparation.facts.get("selection") if preparation else None
+    if facts is None:
+        return None
+    of = {"Chosen": "the chosen response", "Best": "the likelier response", "Prompt": "the prompt"}[facts["of"]]
+    left_out = facts["meanLogProbLeftOut"]
+    others = "" if left_out is None else f", of those left out {left_out:.3f}"
+    return (
+        f"{facts['kept']} of {facts['rows']} rows are kept for training, those of which the base finds {of} likeliest: "
+        f"{facts['meanLogProbKept']:.3f} nats a token in the mean{others}"
+    )
 
 
 def with_facts(artifacts: RunArtifacts, rows: Iterable[IterationRow]) -> tuple[IterationRow, ...]:

@@ -83,7 +83,7 @@ def _preparation(config: PhaseConfig, _: Manifests) -> dict[str, Any]:
     # committed is its own. Other runs find imports by their resolved digests instead.
     return {
         "model": _dump(config.model),
-        "data": _dump(config.data),
+        "data": config.data.model_dump(mode="json", exclude=set() if config.data.selection else {"selection"}),
         "scorers": [
             {"name": scorer.name, **model.model_dump(mode="json", exclude={"engine"})}  # who runs it is no import
             for scorer in config.scoring.scorers

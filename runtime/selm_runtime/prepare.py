@@ -10,6 +10,7 @@ from typing import Any
 from selm_runtime.artifacts.manifest import FileEntry
 from selm_runtime.artifacts.store import NotFound, Store
 from selm_runtime.contract import PairRMConfig, PhaseConfig, ScorerModelConfig
+from selm_runtime.data.fit import rows_kept
 from selm_runtime.data.overlap import Overlap, copy_without, keys_of
 from selm_runtime.data.rows import common_columns, copy_rows, held_out_rows, portion_ranges, read_rows
 from selm_runtime.data.tokens import load_tokenizer
@@ -22,6 +23,7 @@ from selm_runtime.prepare_checks import DataFacts, check_data, check_model, chec
 from selm_runtime.prepare_data import Dataset, SplitRows, read_split, resolve_data
 from selm_runtime.prepare_judging import bring_judges, check_tests
 from selm_runtime.prepare_models import Role, Wanted, import_model, publish_import, read_config
+from selm_runtime.prepare_selection import publish_fit, select_rows
 from selm_runtime.prepare_sources import resolve_model
 from selm_runtime.prepare_suites import bring_suites
 from selm_runtime.prepare_tokenizer import check_tokenizer
@@ -31,7 +33,8 @@ from selm_runtime.train.trackers import require_libraries
 
 
 def run(ctx: PhaseContext) -> None:
-    """Commit `rows/portion-<n>.parquet`, `rows/held-out.parquet`, `model/*`, `scorers/<name>/*` and `suites/<suite>/*`.
+    """Commit `rows/portion-<n>.parquet`, `rows/held-out.parquet`, `model/*`, `scorers/<name>/*`, `suites/<suite>/*` and,
+    with a selection, `fit/log-probs.parquet`.
 
     The manifest's facts hold the pins, the rows of each portion and of the held-out set, and whether the data has
     pairs. Raises InvalidInput for everything that no later attempt could mend.
@@ -46,27 +49,39 @@ def run(ctx: PhaseContext) -> None:
         train, held_out = _read_data(ctx, dataset)
         data = dataset.facts()
         suites = bring_suites(ctx)
-        files, facts, rows, overlap = _cut(ctx, train, held_out, suites.prompts)
+        rows, facts, overlap = _separate(ctx, train, held_out, suites.prompts)
         check_data(ctx.config, facts)
-        check_scoring(ctx.config.scoring, common_columns(files.values()))
-        check_score_columns(ctx.config, common_columns(path for name, path in files.items() if name != HELD_OUT))
-        check_tests(ctx.config.scoring, files.values())
-        data_stage |= {"rows": rows, "overlap": facts.overlap}
+        everything = [rows, held_out_path(ctx)]
+        check_scoring(ctx.config.scoring, common_columns(everything))
+        check_score_columns(ctx.config, common_columns([rows]))
+        check_tests(ctx.config.scoring, everything)
+        data_stage |= {"rows": sum(facts.portions), "overlap": facts.overlap}
     with ctx.reporter.stage("models"):
-        files |= bring_judges(ctx, files["rows/portion-0001.parquet"])
-        files |= suites.files
+        files = bring_judges(ctx, rows) | suites.files
         policy, *judging = sources
-        turns = list(files.values()) if facts.format == "MultiTurn" else []
+        turns = everything if facts.format == "MultiTurn" else []
         imports = [import_model(ctx, policy, lambda local: check_policy(ctx.config, local, turns))]
         imports += [
             import_model(ctx, model, partial(check_imported, ctx.config.scoring, model.prefix)) for model in judging
         ]
     adopted: list[FileEntry] = [entry for imported in imports for entry in imported.entries]
+    selection = ctx.config.data.selection
+    selected = select_rows(ctx, selection, imports[0], rows) if selection is not None else None
+    if selected is not None:
+        rows = selected.rows
+        files |= selected.files
+        adopted += selected.adopted
+    files |= _cut(ctx, rows, facts.portions)
     scorers = {imported.prefix.split("/")[1]: dict(imported.facts) for imported in imports[1:]}
     manifest = ctx.folder.commit(
         files,
-        rows=rows,
-        metrics={"rows": rows, "heldOutRows": facts.held_out, "evaluationOverlap": facts.overlap},
+        rows=sum(facts.portions),
+        metrics={
+            "rows": sum(facts.portions),
+            "heldOutRows": facts.held_out,
+            "evaluationOverlap": facts.overlap,
+            **({} if selected is None else {"leftOutBySelection": selected.left_out}),
+        },
         facts={
             "model": dict(imports[0].facts),
             "data": {**data, "format": facts.format},
@@ -77,11 +92,14 @@ def run(ctx: PhaseContext) -> None:
             **({"suites": _with_overlap(suites.facts, overlap)} if suites.facts else {}),
             "hasOfflinePairs": facts.has_pairs,
             "heldOutHasPairs": facts.held_out_has_pairs,
+            **({} if selected is None else {"selection": selected.facts}),
         },
         adopted=adopted,
     )
     for imported in imports:
         publish_import(ctx, imported, manifest)
+    if selected is not None:
+        publish_fit(ctx, selected, manifest)
 
 
 def check_policy(config: PhaseConfig, local: Path, turns: Sequence[Path] = ()) -> None:
@@ -174,36 +192,50 @@ def _with_overlap(facts: Mapping[str, Any], overlap: Overlap) -> dict[str, Any]:
     return {name: {**its, "overlap": overlap.by_set[name]} for name, its in facts.items()}
 
 
-def _cut(
-    ctx: PhaseContext, train: SplitRows, held_out: SplitRows | None, asked: Mapping[str, frozenset[bytes]]
-) -> tuple[dict[str, Path], DataFacts, int, Overlap]:
-    """The files of rows by logical name, what is known of them, how many rows are for training, and what was left out.
+def held_out_path(ctx: PhaseContext) -> Path:
+    """Where the held-out rows lie in this process."""
+    return ctx.scratch / "held-out.parquet"
 
-    `asked`: the keys of the suites' prompts.
+
+def _separate(
+    ctx: PhaseContext, train: SplitRows, held_out: SplitRows | None, asked: Mapping[str, frozenset[bytes]]
+) -> tuple[Path, DataFacts, Overlap]:
+    """The file of the rows for training, none of which is evaluated on, what is known of the data, and what was left
+    out.
+
+    `asked`: the keys of the suites' prompts. How many rows a selection keeps is known before it says which.
     """
-    held_out_path = ctx.scratch / "held-out.parquet"
+    apart = held_out_path(ctx)
     first_held_out = train.rows
     if held_out is None:
         first_held_out -= held_out_rows(train.rows)
-        copy_rows(train.path, range(first_held_out, train.rows), held_out_path)
+        copy_rows(train.path, range(first_held_out, train.rows), apart)
     else:
-        held_out.path.rename(held_out_path)
+        held_out.path.rename(apart)
     own = ctx.scratch / "training-rows.parquet"
-    overlap = copy_without(train.path, first_held_out, {HELD_OUT: keys_of(held_out_path), **asked}, own)
-    rows = first_held_out - overlap.rows
-    files: dict[str, Path] = {}
-    ranges = portion_ranges(rows, ctx.config.data.portions)
-    for number, portion in enumerate(ranges, start=1):
-        path = ctx.scratch / f"portion-{number:04d}.parquet"
-        copy_rows(own, portion, path)
-        files[f"rows/portion-{number:04d}.parquet"] = path
-    files[HELD_OUT] = held_out_path
+    overlap = copy_without(train.path, first_held_out, {HELD_OUT: keys_of(apart), **asked}, own)
+    found = first_held_out - overlap.rows
+    selection = ctx.config.data.selection
+    kept = found if selection is None else rows_kept(found, selection.keep)
     facts = DataFacts(
-        portions=[len(portion) for portion in ranges],
+        portions=[len(portion) for portion in portion_ranges(kept, ctx.config.data.portions)],
         held_out=train.rows - first_held_out if held_out is None else held_out.rows,
         has_pairs=train.has_pairs,
         held_out_has_pairs=train.has_pairs if held_out is None else held_out.has_pairs,
         format=train.format,
         overlap=overlap.rows,
+        left_out=found - kept,
     )
-    return files, facts, rows, overlap
+    return own, facts, overlap
+
+
+def _cut(ctx: PhaseContext, rows: Path, portions: Sequence[int]) -> dict[str, Path]:
+    """The files of rows by logical name: the portions in the rows' order, with their numbers of rows, and the held-out."""
+    files: dict[str, Path] = {}
+    start = 0
+    for number, count in enumerate(portions, start=1):
+        path = ctx.scratch / f"portion-{number:04d}.parquet"
+        copy_rows(rows, range(start, start + count), path)
+        files[f"rows/portion-{number:04d}.parquet"] = path
+        start += count
+    return {**files, HELD_OUT: held_out_path(ctx)}

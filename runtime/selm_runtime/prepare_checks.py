@@ -23,12 +23,15 @@ class DataFacts:
     format: str
     overlap: int = 0
     """Rows left out of training, for their prompts are evaluated on."""
+    left_out: int = 0
+    """Rows that `data.selection` leaves out beside those."""
 
 
 def check_data(config: PhaseConfig, facts: DataFacts) -> None:
     """Raises InvalidInput at the first impossible combination of spec and data."""
     _check_held_out(config, facts)
     _check_pairs(config, facts)
+    _check_selection(config, facts)
     _check_turns(config, facts)
     _check_sizes(config, facts)
 
@@ -124,6 +127,16 @@ def _check_pairs(config: PhaseConfig, facts: DataFacts) -> None:
         )
 
 
+def _check_selection(config: PhaseConfig, facts: DataFacts) -> None:
+    selection = config.data.selection
+    if selection is not None and selection.of != "Prompt" and not facts.has_pairs:
+        raise InvalidInput(
+            "NoOfflinePairs",
+            f"spec.data.selection.of: found {selection.of}, but the data (format {facts.format}) has no chosen and "
+            "rejected responses; allowed is Prompt",
+        )
+
+
 def _check_turns(config: PhaseConfig, facts: DataFacts) -> None:
     online = len(set(config.offline_iterations)) < config.iterations
     if facts.format == "MultiTurn" and online and takes_offline(config.scoring.pairing):
@@ -142,6 +155,8 @@ def _check_sizes(config: PhaseConfig, facts: DataFacts) -> None:
         if facts.overlap
         else ""
     )
+    if facts.left_out:
+        left_out += f" (spec.data.selection.keep leaves out {facts.left_out})"
     if smallest == 0:
         raise InvalidInput(
             "TooFewRows",

@@ -19,6 +19,14 @@ PROMPTS = pa.schema(
 )
 """Written by Preparation (one file a portion, one for the held-out rows), read by every phase."""
 
+FIT = pa.schema(
+    [
+        pa.field("row", pa.int64(), False),
+        pa.field("log_prob", pa.float64(), False),  # of what data.selection measures, by the base: nats a token
+    ]
+)
+"""Written by Preparation where `data.selection` is given, for all rows for training, also those that are left out."""
+
 RESPONSES = pa.schema(
     [
         pa.field("row", pa.int64(), False),

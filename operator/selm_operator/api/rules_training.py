@@ -71,6 +71,15 @@ TRAINING_RULES: tuple[BaseRule[Any], ...] = (
     ),
     Rule[SELMRunSpec](
         on=SELMRunSpec,
+        cel="!has(self.data.selection) || self.data.selection.of == 'Prompt' || self.data.format != 'Prompts'",
+        message="`data.selection.of` must be Prompt where `data.format` is Prompts: there are no responses",
+        at=".data.selection.of",
+        holds=lambda spec: (
+            spec.data.selection is None or spec.data.selection.of == "Prompt" or spec.data.format != "Prompts"
+        ),
+    ),
+    Rule[SELMRunSpec](
+        on=SELMRunSpec,
         cel="(self.data.transform == 'RewardAugmented') == has(self.data.rewardAugmented)",
         message="`data.rewardAugmented` must be given where `data.transform` is RewardAugmented, and only there",
         at=".data.rewardAugmented",

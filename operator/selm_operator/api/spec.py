@@ -40,7 +40,7 @@ from selm_operator.api.phases import (
     SamplesPerPrompt,
     Temperature,
 )
-from selm_operator.api.pods import PodTemplate
+from selm_operator.api.pods import PodTemplate, Resources
 from selm_operator.api.references import ConfigMapRef, SecretRef, TokenSecretRef
 from selm_operator.api.scoring import ScoringSpec
 from selm_operator.api.training import TrainingSpec
@@ -107,6 +107,32 @@ class RewardAugmentedSpec(SpecModel):
     ] = "score_rejected"
 
 
+class SelectionSpec(SpecModel):
+    """Which rows are trained on: those that the base model finds likeliest (GRAPE, arXiv 2502.04194)."""
+
+    of: Annotated[
+        Literal["Chosen", "Best", "Prompt"],
+        Field(
+            description="what of a row is measured, by its mean log-probability a token: the chosen response, the likelier "
+            "one of its two responses, or the prompt."
+        ),
+        Change.IMMUTABLE,
+    ] = "Chosen"
+    keep: Annotated[
+        Number,
+        Field(gt=0, le=1, description="the share of the rows that is kept, rounded down; of equals the earlier row."),
+        Change.IMMUTABLE,
+    ]
+    resources: Annotated[
+        Resources | None,
+        Field(
+            description="the compute resources of Preparation's pod, as in a container; a GPU is used where there is one."
+        ),
+        Default("the operator's setting for Preparation, on the CPU"),
+        Change.SUSPENDED,
+    ] = None
+
+
 class DataSpec(SpecModel):
     """Prompts and their preference pairs."""
 
@@ -152,6 +178,12 @@ class DataSpec(SpecModel):
         Field(description="how prompts ask for a score, only with transform RewardAugmented."),
         Default("none"),
         Change.IMMUTABLE,
+    ] = None
+    selection: Annotated[
+        SelectionSpec | None,
+        Field(description="which rows are trained on, by their fit to the base model."),
+        Default("all of them"),
+        Change.KEYED,
     ] = None
 
 

@@ -116,7 +116,14 @@ def grace_seconds(spec: SELMRunSpec, phase: Phase) -> int:
 
 
 def resources_of(spec: SELMRunSpec, phase: Phase, settings: Settings) -> Json:
-    """The container's compute resources; those of Preparation and Push, which need no GPU, are the operator's setting."""
+    """The container's compute resources.
+
+    Those of Preparation and Push, which need no GPU, are the operator's setting; but a selection of rows runs the base
+    model in Preparation, and the spec may give it what that takes.
+    """
+    selection = spec.data.selection
+    if phase is Phase.PREPARATION and selection is not None and selection.resources is not None:
+        return _plain(selection.resources)
     if phase in (Phase.PREPARATION, Phase.PUSH):
         return {group: dict(quantities) for group, quantities in settings.preparation_resources.items()}
     resources = resources_by_phase(spec)[phase]

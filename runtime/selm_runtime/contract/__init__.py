@@ -70,6 +70,7 @@ from selm_runtime.contract.sources import (
     HeldOutConfig,
     ModelConfig,
     RewardAugmentedConfig,
+    SelectionConfig,
 )
 from selm_runtime.contract.training import (
     CheckpointConfig,
@@ -148,6 +149,7 @@ __all__ = [
     "ScorerModelConfig",
     "ScoringConfig",
     "SelectByConfig",
+    "SelectionConfig",
     "ShardProgress",
     "SimPOConfig",
     "SuiteJudgeConfig",

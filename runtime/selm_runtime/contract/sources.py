@@ -43,6 +43,13 @@ class RewardAugmentedConfig(ContractModel):
     rejected_score_column: str = "score_rejected"
 
 
+class SelectionConfig(ContractModel):
+    """Which rows are kept by their fit to the base model; see `selm_runtime.data.fit`."""
+
+    of: Literal["Chosen", "Best", "Prompt"] = "Chosen"
+    keep: float
+
+
 class DataConfig(ContractModel):
     uri: str
     revision: str = "main"
@@ -53,6 +60,7 @@ class DataConfig(ContractModel):
     held_out: HeldOutConfig | None = None
     transform: Literal["None", "RewardAugmented"] = "None"
     reward_augmented: RewardAugmentedConfig | None = None
+    selection: SelectionConfig | None = None
 
     @model_validator(mode="after")
     def _goal_of_the_transform(self) -> DataConfig:

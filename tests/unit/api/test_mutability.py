@@ -30,7 +30,12 @@ RICH: Json = {
     "iterations": 4,
     "image": "registry/selm:1",
     "model": {"uri": "s3://models/base", "tokenSecretRef": {"name": "hub"}},
-    "data": {"uri": "s3://data/prefs", "portions": 4, "heldOut": {"split": "test"}},
+    "data": {
+        "uri": "s3://data/prefs",
+        "portions": 4,
+        "heldOut": {"split": "test"},
+        "selection": {"keep": 0.5, "resources": RESOURCES},
+    },
     "generation": {
         "samplesPerPrompt": 2,
         "temperature": 0.7,
@@ -354,6 +359,13 @@ BROKEN: dict[str, tuple[str, Json]] = {
     "a goal that nothing asks for": (
         "spec.data.rewardAugmented",
         rich(data={**RICH["data"], "rewardAugmented": {"goal": 10}}),
+    ),
+    "a fit of responses that are not there": (
+        "spec.data.selection.of",
+        rich(
+            data={"uri": "s3://data/prompts", "format": "Prompts", "selection": {"keep": 0.5, "resources": RESOURCES}},
+            scoring={**RICH["scoring"], "pairing": {**RICH["scoring"]["pairing"], "offline": "Exclude"}},
+        ),
     ),
     "reward augmentation without a goal": (
         "spec.data.rewardAugmented",

@@ -48,6 +48,7 @@ PAIRS: list[tuple[type[contract.ContractModel], type[Any]]] = [
     (contract.WandbConfig, tracking.WandbSpec),
     (contract.MlflowConfig, tracking.MlflowSpec),
     (contract.RewardAugmentedConfig, spec.RewardAugmentedSpec),
+    (contract.SelectionConfig, spec.SelectionSpec),
     (contract.OptimizerConfig, training.OptimizerSpec),
     (contract.CheckpointConfig, training.CheckpointSpec),
     (contract.TrainingConfig, training.TrainingSpec),

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from selm_cli import report
 from selm_cli.report_arms import Arm, Arms, arm_cells, compare, find_arm
-from selm_cli.report_data import Report, RunArtifacts, iteration_rows, with_facts
+from selm_cli.report_data import Report, RunArtifacts, iteration_rows, selection_words, with_facts
 from selm_cli.run_state import RunState
 from selm_runtime.artifacts.file_store import FileStore
 from selm_runtime.artifacts.manifest import FileEntry, Manifest, content_digest, digest_of
@@ -41,7 +41,8 @@ class Store:
     def run(self, name: str, evaluated: Sequence[Rewards], *, prompts: bytes = b"prompts", **more: Any) -> RunState:
         """A run whose evaluations, the base's first, gave these rewards."""
         uid, iterations = f"uid-of-{name}", []
-        preparation = self._commit(name, uid, 0, Phase.PREPARATION, {"rows/held-out.parquet": prompts}, {})
+        facts = {"selection": more["selection"]} if "selection" in more else {}
+        preparation = self._commit(name, uid, 0, Phase.PREPARATION, {"rows/held-out.parquet": prompts}, facts)
         for t, rewards in enumerate(evaluated):
             rows = [{"row": 100 + i, "combined": value, "scores": [("rm", value)]} for i, value in enumerate(rewards)]
             table = io.BytesIO()
@@ -235,6 +236,25 @@ def test_the_report_has_both_arms(store: Store, tmp_path: Path) -> None:
         assert "beside a-control" in rendered.lower()
         assert "+0.020 ±" in rendered
         assert "alpha 0 and is otherwise the same" in " ".join(rendered.split())
+
+
+def test_the_report_says_what_a_selection_left_of_the_rows(store: Store, tmp_path: Path) -> None:
+    selection = {
+        "of": "Chosen",
+        "keep": 0.5,
+        "rows": 9,
+        "kept": 4,
+        "meanLogProbKept": -1.25,
+        "meanLogProbLeftOut": -2.5,
+    }
+    run = store.run("a", [BASE, OURS], selection=selection)
+    words = selection_words(RunArtifacts(store.open(), run))
+    whole = Report(run, iteration_rows(run), (), 1, "s3://b/model", None, selection=words)
+    for rendered in (shown(whole), report.html(whole, tmp_path / "report.png")):
+        assert "4 of 9 rows are kept" in " ".join(rendered.split())
+        assert "-1.250 nats a token" in " ".join(rendered.split())
+        assert "of those left out -2.500" in " ".join(rendered.split())
+    assert selection_words(RunArtifacts(store.open(), store.run("b", [BASE]))) is None
 
 
 def shown(whole: Report) -> str:

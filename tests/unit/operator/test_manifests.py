@@ -153,6 +153,20 @@ def test_the_hubs_token_reaches_preparation_alone() -> None:
     assert [p.value for t, p in phases if "HF_TOKEN" in env_of(job_of(full_run(), t, p))] == ["Preparation"]
 
 
+def test_a_selection_of_rows_gives_preparation_what_the_base_model_takes() -> None:
+    limits = {"limits": {"nvidia.com/gpu": 1}}
+
+    def resources(selection: Json | None, phase: Phase) -> Json:
+        run = make_run() if selection is None else make_run().with_spec(data={"selection": selection})
+        given: Json = job_of(run, 0, phase)["spec"]["template"]["spec"]["containers"][0].get("resources", {})
+        return given
+
+    assert resources({"keep": 0.5, "resources": limits}, Phase.PREPARATION) == limits
+    assert resources({"keep": 0.5}, Phase.PREPARATION) == SETTINGS.preparation_resources
+    assert resources(None, Phase.PREPARATION) == SETTINGS.preparation_resources
+    assert resources({"keep": 0.5, "resources": limits}, Phase.EVALUATION) == resources(None, Phase.EVALUATION)
+
+
 def test_the_keys_of_trackers_reach_training_alone() -> None:
     trackers = {
         "wandb": {"project": "p", "apiKeySecretRef": {"name": "wandb", "key": "api-key"}},

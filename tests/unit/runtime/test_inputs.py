@@ -101,6 +101,7 @@ CONFIG_CHANGES: dict[str, tuple[dict[str, Any], set[Phase]]] = {
     "retention": ({"retention": "KeepBest"}, NONE),
     "the model's declared revision (its content is what counts)": ({"model": {"revision": "v2"}}, NONE),
     "the data's declared place": ({"data": {"uri": "s3://other/data"}}, NONE),
+    "the selection of rows (the rows are what counts)": ({"data": {"selection": {"keep": 0.5}}}, NONE),
     "shards": ({"generation": {"shards": 4}, "scoring": {"shards": 3}}, NONE),
     "engines of a pod": ({"generation": {"enginesPerPod": 2}}, NONE),
     "tensor parallelism": ({"generation": {"tensorParallelSize": 2}}, NONE),
@@ -279,6 +280,13 @@ def test_content_changes(phase: Phase, what: str) -> None:
 )
 def test_preparations_digest_covers_what_is_declared(change: dict[str, Any], changes: bool) -> None:
     assert (_digest(Phase.PREPARATION) != _digest(Phase.PREPARATION, change)) == changes
+
+
+def test_a_spec_without_a_selection_has_the_digest_that_it_had_before_there_were_selections() -> None:
+    before = "sha256:bca9d54b4f29400fd00133273d235554434b5f5ecb2d3a70373aeab57ff109e2"
+    assert input_digest(phase_config(), {}) == before
+    one, other = ({"data": {"selection": {"keep": keep}}} for keep in (0.5, 0.25))
+    assert len({before, input_digest(phase_config(**one), {}), input_digest(phase_config(**other), {})}) == 3
 
 
 def test_places_do_not_count() -> None:
