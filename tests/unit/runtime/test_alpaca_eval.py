@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from selm_runtime.evaluate.suites.alpaca import Comparing, baseline_first, lengt
 from selm_runtime.judge.chat import ChatReply
 from selm_runtime.prepare_suites import bring_suites
 from support.chat_server import ChatServer, Fault, Messages
+from support.engine_starts import engine_starts
 from support.fake_engine import FakeEngine
 from support.phase_world import PhaseWorld
 from support.tiny_model import make_tiny_model, preference_rows
@@ -304,10 +306,10 @@ def test_an_engine_answers_as_transformers_does(tmp_path: Path, monkeypatch: pyt
     world = PhaseWorld(tmp_path, generation={"temperature": 0.0, "samplesPerPrompt": 1})
     world.prepare(model, preference_rows(2), preference_rows(2, seed=1))
     asked = [[{"role": "user", "content": text}] for text in ("Tell me about rain.", "long " * 120)]
-    with (
-        world.context(Phase.EVALUATION, 0) as ctx,
-        responses.answering(ctx, model, tokenizer, 12, "spec.evaluation.alpacaEval", asked) as answerer,
-    ):
+    with world.context(Phase.EVALUATION, 0) as ctx, ExitStack() as stack:
+        with engine_starts():
+            answering = responses.answering(ctx, model, tokenizer, 12, "spec.evaluation.alpacaEval", asked)
+            answerer = stack.enter_context(answering)
         answers = answerer.answer(asked, "alpacaEval")
     assert [answer.cut for answer in answers] == [False, True]
     for messages, answer in zip(asked, answers, strict=True):

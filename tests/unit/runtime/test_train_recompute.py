@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.rank_patches import CALLS, counting_layers, without_memory
 from support.train_ranks import train
 from support.train_world import TrainWorld
-
-CALLS = "calls"
-
-
-def without_memory(folder: Path, rank: int) -> None:
-    """In a rank's process: nothing fits, and each forward pass of a decoder layer is counted."""
-    from selm_runtime.train import model
-
-    model.activation_budget = lambda *_: 0
-    counting(folder, rank)
-
-
-def counting(folder: Path, rank: int) -> None:
-    """In a rank's process: each forward pass of a decoder layer is counted."""
-    from transformers.models.llama.modeling_llama import LlamaDecoderLayer
-
-    forward, calls = LlamaDecoderLayer.forward, [0]
-
-    def counted(*args: Any, **options: Any) -> Any:
-        calls[0] += 1
-        (folder / f"{CALLS}-{rank}").write_text(str(calls[0]))
-        return forward(*args, **options)
-
-    LlamaDecoderLayer.forward = counted
 
 
 @pytest.mark.parametrize(
@@ -45,7 +21,7 @@ def test_recomputed_activations_leave_the_same_weights(stage: int, dropout: floa
         settings["lora"] = {"rank": 4, "alpha": 8.0, "dropout": dropout}
     name = f"recompute-{stage}-{dropout:g}".replace(".", "-")
     calls, weights = [], []
-    for kind, prepare in (("kept", counting), ("anew", without_memory)):
+    for kind, prepare in (("kept", counting_layers), ("anew", without_memory)):
         ended = train(world, world.config(f"{name}-{kind}", **settings), patched=prepare)
         assert ended.manifest is not None, ended.outcomes
         weights.append(ended.weights)
