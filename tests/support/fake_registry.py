@@ -66,9 +66,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _refuse(self, status: int, code: str, **headers: str) -> None:
-        self.close_connection = True  # of a body that was not read
+        # A body may not have been read; a client that is not told would send its next request into the closing connection.
         said = json.dumps({"errors": [{"code": code, "message": code.replace("_", " ").lower()}]}).encode()
-        self._answer(status, said, **headers)
+        self._answer(status, said, Connection="close", **headers)
 
     def _handle(self) -> None:
         registry, parts = self.registry, urlsplit(self.path)
