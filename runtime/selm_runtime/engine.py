@@ -227,7 +227,8 @@ def default_arguments(settings: EngineSettings) -> dict[str, Any]:
         "disable_log_stats": True,
     }
     if not on_gpu:
-        arguments |= {"enforce_eager": True, "max_num_seqs": CPU_MAX_SEQUENCES}
+        # A prompt that a step's budget cuts in two makes vLLM turn back its seeded generator, which torch's of a CPU refuses.
+        arguments |= {"enforce_eager": True, "max_num_seqs": CPU_MAX_SEQUENCES, "enable_chunked_prefill": False}
         if not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
             arguments["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
     return arguments
