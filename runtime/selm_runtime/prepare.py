@@ -80,7 +80,7 @@ def run(ctx: PhaseContext) -> None:
             "rows": sum(facts.portions),
             "heldOutRows": facts.held_out,
             "evaluationOverlap": facts.overlap,
-            **({} if selected is None else {"leftOutBySelection": selected.left_out}),
+            **({} if selected is None else {"leftOutBySelection": facts.left_out}),
         },
         facts={
             "model": dict(imports[0].facts),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -35,17 +36,13 @@ def bring_judges(ctx: PhaseContext, rows: Path) -> dict[str, Path]:
         judge, field = scorer.judge, f"spec.scoring.scorers[{i}].judge"
         text = None
         if judge.template is not None:
-            path = _fetch_template(ctx, judge.template, field, scorer.name)
+            path, text = fetch_template(ctx, judge.template, field, scorer.name)
             files[f"scorers/{scorer.name}/{TEMPLATE}"] = path
-            text = _text(path, judge.template, field)
         prompt = JudgePrompt(judge, text, field)
         prompt.render(sample, *(("",) if judge.mode == "Grade" else ("", "")))
         if judge.policy is None:
-            client = endpoint_client(ctx, scorer, judge, field)
-            try:
+            with closing(endpoint_client(ctx, scorer, judge, field)) as client:
                 probe_judge(client, prompt, judge, field, sample)
-            finally:
-                client.close()
     return files
 
 
@@ -64,7 +61,11 @@ def check_tests(scoring: ScoringConfig, paths: Iterable[Path]) -> None:
                         snippets_of(dict(row["columns"]), row["row"], execution, field)
 
 
-def _fetch_template(ctx: PhaseContext, uri: str, field: str, name: str) -> Path:
+def fetch_template(ctx: PhaseContext, uri: str, field: str, name: str) -> tuple[Path, str]:
+    """A judge's template as a file of this process, and its text; `name` is the judge's among all of the phase.
+
+    Raises InvalidInput, naming `<field>.template`, where there is none, or none of a template's size and encoding.
+    """
     folder, _, file = uri.rpartition("/")
     source = StoreSource.resolve(folder, ctx.config.artifacts, field=f"{field}.template", only=file)
     size = source.sizes().get(file)
@@ -77,12 +78,8 @@ def _fetch_template(ctx: PhaseContext, uri: str, field: str, name: str) -> Path:
     path = ctx.scratch / "judges" / name / TEMPLATE
     path.parent.mkdir(parents=True, exist_ok=True)
     source.fetch(file, path)
-    return path
-
-
-def _text(path: Path, uri: str, field: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path, path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InvalidInput("InvalidTemplate", f"{field}.template: {uri} is no UTF-8 text: {error}") from error
 

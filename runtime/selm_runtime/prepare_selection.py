@@ -47,10 +47,6 @@ class Selected:
     key: str | None
     """Under which later runs find the figures."""
 
-    @property
-    def left_out(self) -> int:
-        return int(self.facts["rows"] - self.facts["kept"])
-
 
 def select_rows(ctx: PhaseContext, selection: SelectionConfig, model: Imported, rows: Path) -> Selected:
     """Keep the rows of a file that fit the imported model best, in the data's order.

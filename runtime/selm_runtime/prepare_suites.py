@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,7 +22,10 @@ from selm_runtime.evaluate.suites.lm_eval import FIELD as LM_EVAL
 from selm_runtime.evaluate.suites.lm_eval import check_tasks
 from selm_runtime.inputs import SUITES
 from selm_runtime.phase import PhaseContext
+from selm_runtime.prepare_judging import fetch_template
 from selm_runtime.prepare_sources import HUB, HubSource, Source, StoreSource, hub_repository
+from selm_runtime.score.judge import EASY_CASES
+from selm_runtime.score.judge_prompts import TEMPLATE
 
 TASK_FILES = (".yaml", ".yml", ".jsonl", ".json", ".gz", ".parquet", ".csv", ".tsv", ".txt", ".arrow", ".jinja")
 """Kinds of files that tasks are made of; Python code only where it is trusted."""
@@ -123,8 +127,8 @@ def _bring_instructions(ctx: PhaseContext, config: AlpacaEvalConfig, brought: Br
     folder.mkdir()
     alpaca.write_instructions(folder / alpaca.INSTRUCTIONS, instructions)
     if config.template is not None:
-        fetched, _ = _fetch_file(ctx, config.template, "main", f"{alpaca.FIELD}.template", "alpaca-template")
-        fetched.rename(folder / alpaca.TEMPLATE)
+        template, _ = fetch_template(ctx, config.template, alpaca.FIELD, "suites/alpaca-eval")
+        template.rename(folder / TEMPLATE)
     brought.files |= {f"{SUITES}alpaca-eval/{kept.name}": kept for kept in folder.iterdir()}
     _probe_alpaca(ctx, config, alpaca.comparing_template(folder))
     brought.prompts["alpacaEval"] = frozenset(
@@ -135,19 +139,14 @@ def _bring_instructions(ctx: PhaseContext, config: AlpacaEvalConfig, brought: Br
 
 def _probe_alpaca(ctx: PhaseContext, config: AlpacaEvalConfig, template: alpaca.Comparing) -> None:
     """Asks the judge about easy cases. Raises InvalidInput where no answer is a verdict."""
-    cases = [("What is 2 + 2?", "4", "5"), ("Name a colour.", "Red.", "No."), ("Say hello.", "Hello!", "Goodbye.")]
-    judge = suite_judge(ctx, "alpacaEval", config.judge, f"{alpaca.FIELD}.judge")
-    instructions = [alpaca.Instruction(asked, worse, None) for asked, _, worse in cases]
-    try:
-        verdicts, _ = alpaca.compare(
-            judge, instructions, [good for _, good, _ in cases], template, config.judge, ctx.stop.check
-        )
-    finally:
-        judge.close()
+    instructions = [alpaca.Instruction(asked, worse, None) for asked, _, worse in EASY_CASES]
+    good = [better for _, better, _ in EASY_CASES]
+    with closing(suite_judge(ctx, "alpacaEval", config.judge, f"{alpaca.FIELD}.judge")) as judge:
+        verdicts, _ = alpaca.compare(judge, instructions, good, template, config.judge, ctx.stop.check)
     if all(verdict is None for verdict in verdicts):
         raise InvalidInput(
             "JudgeAnswersNonsense",
-            f"{alpaca.FIELD}.judge: none of {len(cases)} answers names one of the two outputs; allowed is a model that "
+            f"{alpaca.FIELD}.judge: none of {len(EASY_CASES)} answers names one of the two outputs; allowed is a model that "
             f"begins its answer with {alpaca.FIRST} or {alpaca.SECOND}",
         )
 
@@ -169,11 +168,8 @@ def _bring_questions(ctx: PhaseContext, config: MTBenchConfig, brought: Brought)
 def _probe_mt_bench(ctx: PhaseContext, config: MTBenchConfig) -> None:
     """Asks the judge about an easy case. Raises InvalidInput where it gives no rating."""
     easy = mt_bench.Question("probe", "probe", ("What is 2 + 2?", "And 3 + 3?"), None)
-    judge = suite_judge(ctx, "mtBench", config.judge, f"{mt_bench.FIELD}.judge")
-    try:
+    with closing(suite_judge(ctx, "mtBench", config.judge, f"{mt_bench.FIELD}.judge")) as judge:
         ((first, second),), _ = mt_bench.grade(judge, [easy], [["4", "6"]], config.judge, ctx.stop.check)
-    finally:
-        judge.close()
     if first is None and second is None:
         raise InvalidInput(
             "JudgeAnswersNonsense",

@@ -22,8 +22,38 @@ from selm_runtime.score.judge_prompts import JudgePrompt
 
 NONSENSE_ANSWERS = 20
 """So many answers of one call without any verdict are no chance: the judge or its prompt is wrong."""
-PROBES = 3
-"""Preparation asks a judge so many questions; one readable answer is enough."""
+EASY_CASES = (("What is 2 + 2?", "4", "5"), ("Name a colour.", "Red.", "No."), ("Say hello.", "Hello!", "Goodbye."))
+"""What Preparation asks a judge about: prompt, good and bad response. One readable answer is enough."""
+
+Read = Callable[[ChatReply], float | None]
+"""A verdict, or None where the answer holds none."""
+
+
+def ask(
+    model: ChatModel,
+    requests: Sequence[ChatRequest],
+    read: Read,
+    field: str,
+    between: Callable[[], None] = lambda: None,
+) -> tuple[list[float | None], Counter[str]]:
+    """Verdicts in the requests' order, and counts: `asked`, `refused` by the endpoint, `unreadable`, `tokens`.
+
+    None is guessed: what was refused or cannot be read has no verdict. `field` is the judge's path in the spec. Raises
+    InvalidInput where none of many answers has one.
+    """
+    replies = model.complete(requests, between)
+    verdicts = [None if reply is None else read(reply) for reply in replies]
+    answered = [reply for reply in replies if reply is not None]
+    refused, missing = len(replies) - len(answered), verdicts.count(None)
+    if missing == len(verdicts) >= NONSENSE_ANSWERS:
+        raise nonsense(field, replies)
+    counts = Counter(
+        asked=len(requests),
+        refused=refused,
+        unreadable=missing - refused,
+        tokens=sum(reply.tokens or 0 for reply in answered),
+    )
+    return verdicts, counts
 
 
 class _Judge:
@@ -61,15 +91,8 @@ class _Judge:
             ChatRequest((("user", question),), self._config.max_tokens, self._config.temperature)
             for question in questions
         ]
-        replies = self._model.complete(requests, self._between)
-        verdicts = [None if reply is None else self._prompt.verdict(reply) for reply in replies]
-        answered = [reply for reply in replies if reply is not None]
-        self._counts["asked"] += len(questions)
-        self._counts["refused"] += len(replies) - len(answered)
-        self._counts["unreadable"] += sum(verdict is None for verdict in verdicts) - (len(replies) - len(answered))
-        self._counts["tokens"] += sum(reply.tokens or 0 for reply in answered)
-        if len(verdicts) >= NONSENSE_ANSWERS and all(verdict is None for verdict in verdicts):
-            raise nonsense(self._field, replies)
+        verdicts, counts = ask(self._model, requests, self._prompt.verdict, self._field, self._between)
+        self._counts.update(counts)
         return verdicts
 
 
@@ -131,9 +154,8 @@ def judge_of(
 
 def probe_judge(model: ChatModel, prompt: JudgePrompt, config: JudgeConfig, field: str, sample: Scorable) -> None:
     """Asks a judge about easy cases (`sample` gives the row's columns). Raises InvalidInput where none is readable."""
-    cases = (("What is 2 + 2?", "4", "5"), ("Name a colour.", "Red.", "No."), ("Say hello.", "Hello!", "Goodbye."))
     requests = []
-    for asked, good, bad in cases[:PROBES]:
+    for asked, good, bad in EASY_CASES:
         scorable = Scorable(sample.row, [{"role": "user", "content": asked}], good, "stop", sample.columns)
         question = prompt.render(scorable, *((good, bad) if config.mode == "Pairwise" else (good,)))
         requests.append(ChatRequest((("user", question),), config.max_tokens, config.temperature))

@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 import regex
-from jinja2 import StrictUndefined, TemplateError, meta
+from jinja2 import StrictUndefined, Template, TemplateError, meta
 from jinja2.sandbox import SandboxedEnvironment
 
 from selm_runtime.contract import JudgeConfig
@@ -37,14 +37,9 @@ class JudgePrompt:
         pattern that is no regular expression with one group.
         """
         self._mode = config.mode
-        environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
         source = template if template is not None else built_in_template(config.mode)
         wanted = RESPONSES[config.mode]
-        try:
-            found = meta.find_undeclared_variables(environment.parse(source))
-            self._template = environment.from_string(source)
-        except TemplateError as error:
-            raise InvalidInput("InvalidTemplate", f"{field}.template: no Jinja template: {error}") from error
+        self._template, found = parsed_template(source, field)
         allowed = {*wanted, *ALWAYS}
         if found - allowed or set(wanted) - found:
             raise InvalidInput(
@@ -93,6 +88,18 @@ class JudgePrompt:
         except ValueError:
             return None
         return number if abs(number) < 1e9 else None
+
+
+def parsed_template(source: str, field: str) -> tuple[Template, set[str]]:
+    """A judge's template, sandboxed, and the variables that it uses.
+
+    Raises InvalidInput, naming `<field>.template`, for what is no Jinja.
+    """
+    environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+    try:
+        return environment.from_string(source), meta.find_undeclared_variables(environment.parse(source))
+    except TemplateError as error:
+        raise InvalidInput("InvalidTemplate", f"{field}.template: no Jinja template: {error}") from error
 
 
 def built_in_template(mode: str) -> str:

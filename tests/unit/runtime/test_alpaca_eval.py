@@ -182,6 +182,14 @@ def test_preparation_brings_the_first_instructions_and_tries_the_judge(world: Ph
     assert all(body["top_logprobs"] == 5 for body in server.seen)
 
 
+def test_a_template_that_is_not_there_is_named_by_its_field(world: PhaseWorld) -> None:
+    with (
+        ChatServer(always("m")) as server,
+        pytest.raises(InvalidInput, match=r"spec\.evaluation\.alpacaEval\.template: found no file at file://.*absent"),
+    ):
+        brought(world, suite(world, server, records(2), template=f"file://{world.root}/absent.jinja"))
+
+
 REFUSED: dict[str, tuple[Any, Any, str]] = {
     # the data, the judge's answers, what is said
     "no output": ([{"instruction": "a"}], always("m"), r"\.uri: record 0: found None as 'output'"),

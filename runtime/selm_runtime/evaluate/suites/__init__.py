@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,13 +99,10 @@ def _alpaca(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer: To
     with answering(ctx, model, tokenizer, config.max_tokens, ALPACA_FIELD, conversations) as answerer:
         answers = answerer.answer(conversations, "alpacaEval")
     outputs = [answer.text for answer in answers]
-    judge = suite_judge(ctx, "alpacaEval", config.judge, f"{ALPACA_FIELD}.judge")
-    try:
+    with closing(suite_judge(ctx, "alpacaEval", config.judge, f"{ALPACA_FIELD}.judge")) as judge:
         preferences, counts = compare(
             judge, instructions, outputs, comparing_template(folder), config.judge, ctx.stop.check
         )
-    finally:
-        judge.close()
     figures = alpaca_figures(instructions, outputs, preferences)
     counts["cutPrompts"] = sum(answer.cut for answer in answers)
     counts["cutOutputs"] = sum(answer.finish_reason == "length" for answer in answers)
@@ -136,11 +134,8 @@ def _mt_bench(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer: 
                 given.append(answer.text)
                 counts["cutPrompts"] += answer.cut
                 counts["cutAnswers"] += answer.finish_reason == "length"
-    judge = suite_judge(ctx, "mtBench", config.judge, f"{mt_bench.FIELD}.judge")
-    try:
+    with closing(suite_judge(ctx, "mtBench", config.judge, f"{mt_bench.FIELD}.judge")) as judge:
         ratings, judged = mt_bench.grade(judge, questions, answers, config.judge, ctx.stop.check)
-    finally:
-        judge.close()
     figures = mt_bench.figures(questions, ratings)
     found.metrics["mtBench"] = figures["mean"]
     found.facts["mtBench"] = {**figures, "counts": {**counts, **judged}}

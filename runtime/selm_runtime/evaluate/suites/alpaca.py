@@ -21,18 +21,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import StrictUndefined, TemplateError, meta
-from jinja2.sandbox import SandboxedEnvironment
+from jinja2 import TemplateError
 
 from selm_runtime.contract import SuiteJudgeConfig
 from selm_runtime.errors import InvalidInput
 from selm_runtime.evaluate.statistics import bootstrap_interval
-from selm_runtime.evaluate.suites.judging import ask
 from selm_runtime.judge.chat import ChatModel, ChatReply, ChatRequest
+from selm_runtime.score.judge import ask
+from selm_runtime.score.judge_prompts import TEMPLATE, parsed_template
 
 FIELD = "spec.evaluation.alpacaEval"
-INSTRUCTIONS, TEMPLATE = "instructions.jsonl", "template.jinja"
-"""Names of the suite's files below `suites/alpaca-eval/` of Preparation."""
+INSTRUCTIONS = "instructions.jsonl"
+"""The suite's file below `suites/alpaca-eval/` of Preparation; a template of the spec's lies beside it."""
 JUDGE_TOKENS = 16
 """Of a verdict, where the spec does not say: one is needed, and some models begin with a blank or a quote."""
 _VARIABLES = ("instruction", "output_1", "output_2")
@@ -186,12 +186,7 @@ class Comparing:
 
     def __init__(self, source: str) -> None:
         """Raises InvalidInput for what is no template or does not use these three alone."""
-        environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
-        try:
-            found = meta.find_undeclared_variables(environment.parse(source))
-            self._template = environment.from_string(source)
-        except TemplateError as error:
-            raise InvalidInput("InvalidTemplate", f"{FIELD}.template: no Jinja template: {error}") from error
+        self._template, found = parsed_template(source, FIELD)
         if found != set(_VARIABLES):
             raise InvalidInput(
                 "InvalidTemplate",

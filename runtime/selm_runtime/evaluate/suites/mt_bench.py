@@ -21,8 +21,8 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from selm_runtime.contract import SuiteJudgeConfig
 from selm_runtime.errors import InvalidInput
-from selm_runtime.evaluate.suites.judging import ask
 from selm_runtime.judge.chat import ChatModel, ChatReply, ChatRequest
+from selm_runtime.score.judge import ask
 
 FIELD = "spec.evaluation.mtBench"
 QUESTIONS = "questions.jsonl"

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selm_runtime.data.goals import asked_prompt
 from selm_runtime.data.tokens import Tokenizer, encode_prompt
-from selm_runtime.engine import Engine, EngineSettings, Request, Sampling, keep_compiled, kept_name, stop_token_ids
+from selm_runtime.engine import Engine, Request, keep_compiled, kept_name
 from selm_runtime.errors import InvalidInput
 from selm_runtime.generate.loop import RequestEngine
 from selm_runtime.generate.seeds import request_seed
+from selm_runtime.generate.shard import engine_settings, sampling
 from selm_runtime.phase import PhaseContext
 
 MAX_CONTEXT = 16_384
@@ -101,15 +102,6 @@ def start_engine(
     ctx: PhaseContext, model: Path, eos_token_id: int | None, max_prompt_tokens: int, max_tokens: int
 ) -> RequestEngine:
     """Of the model in that folder, with the generation's arguments and unscheduled sampling."""
-    generation = ctx.config.generation
     keep_compiled(ctx.cache.kept(kept_name()))
-    settings = EngineSettings(
-        model=model,
-        max_prompt_tokens=max_prompt_tokens,
-        max_new_tokens=max_tokens,
-        tensor_parallel_size=generation.tensor_parallel_size,
-        trust_remote_code=ctx.config.model.trust_remote_code,
-        engine_args=generation.engine_args,
-    )
-    stops = stop_token_ids(model, eos_token_id)
-    return Engine(settings, Sampling(generation.temperature, generation.top_p, max_tokens, stops))
+    settings = replace(engine_settings(ctx, model), max_prompt_tokens=max_prompt_tokens, max_new_tokens=max_tokens)
+    return Engine(settings, replace(sampling(ctx, model, eos_token_id), max_tokens=max_tokens))
