@@ -14,7 +14,7 @@ from rich.console import Console
 from selm_cli.cluster import Cluster
 from selm_cli.errors import CliError
 from selm_cli.run_state import PHASES, RunState
-from selm_runtime.contract import ENV_REGISTRY_CONFIG, ArtifactsConfig, Phase, RunRef
+from selm_runtime.contract import ENV_REGISTRY_CONFIG, ArtifactsConfig, Phase, PushConfig, RunRef
 
 Choice = Literal["best", "final"]
 
@@ -39,9 +39,9 @@ def push(
     from selm_runtime.artifacts.store import NotFound, open_store
     from selm_runtime.errors import InvalidInput, TemporaryFailure
     from selm_runtime.push.card import CardFacts, model_card, pushed_model
-    from selm_runtime.push.oci import push_to_registry
+    from selm_runtime.push.destination import push_folder
     from selm_runtime.push.registry import OCI
-    from selm_runtime.push.targets import HUB, check_target, push_to_hub, push_to_store
+    from selm_runtime.push.targets import check_target
 
     artifacts_spec = run.spec["artifacts"]
     artifacts = ArtifactsConfig(
@@ -65,15 +65,14 @@ def push(
             if reader.download(model.iteration, model.phase, "model/", folder) is None:
                 raise CliError(f"{model.phase} of iteration {iteration} has no model")
             (folder / "README.md").write_text(model_card(facts), encoding="utf-8")
-            if uri.startswith(HUB):
-                message = f"{run.namespace}/{run.name}, iteration {iteration}"
-                done = push_to_hub(folder, uri, field="URI", private=private, revision=revision, message=message)
-            elif uri.startswith(OCI):
-                done = push_to_registry(
-                    folder, uri, facts, field="URI", plain_http=plain_http, environment=registry_environment(os.environ)
-                )
-            else:
-                done = push_to_store(folder, uri, field="URI", endpoint=artifacts.endpoint, region=artifacts.region)
+            done = push_folder(
+                folder,
+                PushConfig(uri=uri, private=private, revision=revision, plain_http=plain_http),
+                facts,
+                field="URI",
+                artifacts=artifacts,
+                environment=registry_environment(os.environ) if uri.startswith(OCI) else os.environ,
+            )
     except NotFound as error:
         raise CliError(
             f"the model of iteration {iteration} is not in the store any more (spec.retention): {error}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import Phase, PhaseConfig, PushConfig
@@ -11,9 +10,8 @@ from selm_runtime.errors import InvalidInput
 from selm_runtime.inputs import required_manifests
 from selm_runtime.phase import PhaseContext
 from selm_runtime.push.card import CardFacts, model_card, pushed_model
-from selm_runtime.push.oci import push_to_registry
-from selm_runtime.push.registry import OCI
-from selm_runtime.push.targets import HUB, Pushed, check_target, push_to_hub, push_to_store
+from selm_runtime.push.destination import push_folder
+from selm_runtime.push.targets import check_target
 
 FIELD = "spec.push.uri"
 
@@ -35,7 +33,7 @@ def run(ctx: PhaseContext) -> None:
     card = folder / "README.md"
     card.write_text(model_card(facts), encoding="utf-8")
     ctx.stop.check()
-    pushed = _push(ctx.config, target, folder, facts)
+    pushed = push_folder(folder, target, facts, field=FIELD, artifacts=ctx.config.artifacts, environment=os.environ)
     ctx.reporter.event("pushed", uri=pushed.uri, revision=pushed.revision, changed=pushed.changed)
     ctx.folder.commit(
         {"README.md": card},
@@ -68,17 +66,3 @@ def _iteration(config: PhaseConfig, target: PushConfig, best: int | None) -> int
             "NothingToPush", "spec.push.model: found Best, but no iteration was better than the base; allowed is Final"
         )
     return best
-
-
-def _push(config: PhaseConfig, target: PushConfig, folder: Path, facts: CardFacts) -> Pushed:
-    if target.uri.startswith(HUB):
-        message = f"{config.run.namespace}/{config.run.name}, iteration {facts.iteration}"
-        return push_to_hub(
-            folder, target.uri, field=FIELD, private=target.private, revision=target.revision, message=message
-        )
-    if target.uri.startswith(OCI):
-        return push_to_registry(
-            folder, target.uri, facts, field=FIELD, plain_http=target.plain_http, environment=os.environ
-        )
-    artifacts = config.artifacts
-    return push_to_store(folder, target.uri, field=FIELD, endpoint=artifacts.endpoint, region=artifacts.region)
