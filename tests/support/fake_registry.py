@@ -12,9 +12,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from support.http_servers import QuietHandler, serving
 
 USER, PASSWORD = "pusher", "secret-of-the-pusher"
 IDENTITY = "identity-of-the-pusher"
@@ -50,20 +50,12 @@ class FakeRegistry:
         return [line for line in self.requests if line.startswith("PUT")]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     registry: FakeRegistry
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def _answer(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+    def _answer(self, status: int, data: bytes = b"", **headers: str) -> None:
+        self.answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, data)
 
     def _refuse(self, status: int, code: str, **headers: str) -> None:
         # A body may not have been read; a client that is not told would send its next request into the closing connection.
@@ -100,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         return wanted is None or self.headers.get("Authorization") == wanted
 
     def _token(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        body = self.body().decode()
         refreshed = parse_qs(body).get("refresh_token") == [IDENTITY]
         if refreshed or self.headers.get("Authorization") == _basic():
             self._answer(200, json.dumps({"token": TOKEN}).encode())
@@ -149,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(201)
 
     def _tag(self, place: str) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.body()
         manifest = json.loads(body)
         blobs = [manifest["config"], *manifest["layers"]]
         if any(self.registry.sizes.get(blob["digest"]) != blob["size"] for blob in blobs):
@@ -174,11 +166,6 @@ def _split(path: str) -> tuple[str, str, str]:
 @contextmanager
 def fake_registry(auth: str = "") -> Iterator[FakeRegistry]:
     registry = FakeRegistry(auth=auth)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"registry": registry}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    registry.host = f"127.0.0.1:{server.server_port}"
-    try:
+    with serving(type("Handler", (_Handler,), {"registry": registry})) as url:
+        registry.host = url.removeprefix("http://")
         yield registry
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -18,15 +18,14 @@ from selm_runtime import prepare
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import LMEvalConfig, Phase
 from selm_runtime.errors import InvalidInput, TemporaryFailure
-from selm_runtime.evaluate import held_out, phase, run
-from selm_runtime.evaluate.measures import HeldOutLogProbs
+from selm_runtime.evaluate import run
 from selm_runtime.evaluate.selection import Standing, best_iteration
 from selm_runtime.evaluate.suites.lm_eval import check_tasks, mean_figure, run_tasks
 from selm_runtime.phase import StopFlag, open_context
 from selm_runtime.reporting import Reporter
-from support.fake_engine import FakeEngine
 from support.phase_configs import phase_config
 from support.phase_world import PhaseWorld
+from support.suite_world import suite_world
 from support.tiny_model import make_prefs, make_tiny_model, preference_rows
 
 CHOICE = """\
@@ -266,15 +265,6 @@ def test_a_folder_without_tasks_is_refused(tmp_path: Path, model: Path) -> None:
         prepared(tmp_path, model, uri=f"file://{tmp_path}/empty")
 
 
-def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> PhaseWorld:
-    """What Evaluation measures beside suites is made up."""
-    monkeypatch.setenv("SELM_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(held_out, "start_engine", lambda *_: FakeEngine())
-    measured = [HeldOutLogProbs(row, -1.0, -2.0, 3, None, None) for row in range(4)]
-    monkeypatch.setattr(phase, "measure_log_probs", lambda *_: (measured, None))
-    return PhaseWorld(tmp_path, **settings)
-
-
 def evaluated(world: PhaseWorld, iteration: int = 0, **settings: Mapping[str, Any]) -> Manifest:
     with world.context(Phase.EVALUATION, iteration, **settings) as ctx:
         run(ctx)
@@ -286,7 +276,7 @@ def test_evaluation_commits_the_figures(tmp_path: Path, model: Path, monkeypatch
     """Of the base, from what Preparation brought; the suite selects."""
     suite = {"uri": f"file://{tmp_path}/tasks", "tasks": [{"name": "colours"}]}
     settings = {"lmEval": suite, "selectBy": {"metric": "LMEval"}}
-    world = made_up(tmp_path, monkeypatch, evaluation=settings)
+    world = suite_world(tmp_path, monkeypatch, evaluation=settings)
     extra = {
         f"suites/lm-eval/{path.relative_to(tmp_path / 'tasks')}": path
         for path in make_tasks(tmp_path / "tasks").rglob("*")
@@ -307,7 +297,7 @@ def test_evaluation_commits_the_figures(tmp_path: Path, model: Path, monkeypatch
 def test_without_suites_an_evaluation_is_what_it_was(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = made_up(tmp_path, monkeypatch)
+    world = suite_world(tmp_path, monkeypatch)
     world.prepare(model, preference_rows(9), preference_rows(4, seed=1))
     base = evaluated(world)
     assert "suites" not in base.facts

@@ -13,8 +13,7 @@ import pytest
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import Phase
 from selm_runtime.errors import InvalidInput
-from selm_runtime.evaluate import held_out, phase, run
-from selm_runtime.evaluate.measures import HeldOutLogProbs
+from selm_runtime.evaluate import run
 from selm_runtime.evaluate.suites import mt_bench, responses
 from selm_runtime.evaluate.suites.mt_bench import Question, conversation, figures, grading_prompt, rating
 from selm_runtime.judge.chat import ChatReply
@@ -22,6 +21,7 @@ from selm_runtime.prepare_suites import bring_suites
 from support.chat_server import ChatServer, Fault, Messages
 from support.fake_engine import FakeEngine
 from support.phase_world import PhaseWorld
+from support.suite_world import suite_world
 from support.tiny_model import make_tiny_model, preference_rows
 
 Answer = Callable[[Messages], str | Fault]
@@ -103,14 +103,7 @@ def test_no_mean_takes_in_what_is_missing() -> None:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PhaseWorld:
-    """What Evaluation measures beside suites is made up."""
-    monkeypatch.setenv("SELM_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("SELM_TIME_SCALE", "0.001")
-    monkeypatch.setattr(held_out, "start_engine", lambda *_: FakeEngine())
-    monkeypatch.setattr(responses, "start_engine", lambda *_: FakeEngine())
-    measured = [HeldOutLogProbs(row, -1.0, -2.0, 3, None, None) for row in range(4)]
-    monkeypatch.setattr(phase, "measure_log_probs", lambda *_: (measured, None))
-    return PhaseWorld(tmp_path)
+    return suite_world(tmp_path, monkeypatch)
 
 
 def suite(world: PhaseWorld, server: ChatServer, rows: Sequence[Any]) -> dict[str, Any]:
