@@ -96,7 +96,9 @@ class LocalCluster:
         results = await asyncio.gather(*self._tasks, return_exceptions=True)
         self.registry.close()
         for path in self.state.pods.iterdir():
-            await asyncio.to_thread(PodFolder(path).kill, lambda: None)
+            # A thread of the agent outlives its task: where it removes a pod's folder, it has ended the pod before.
+            with contextlib.suppress(FileNotFoundError):
+                await asyncio.to_thread(PodFolder(path).kill, lambda: None)
         broken = [one for one in results if isinstance(one, Exception)]
         assert not broken, broken
 
