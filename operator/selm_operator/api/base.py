@@ -150,6 +150,7 @@ def rfc3339(value: datetime) -> str:
 
 Int = Annotated[int, Strict(), BeforeValidator(_whole_number)]
 Tokens = Annotated[Int, Field(ge=1, le=1_048_576)]
+Iteration = Annotated[Int, Field(ge=1, le=MAX_ITERATIONS)]
 Number = Annotated[float, Strict(), AllowInfNan(False)]
 Bool = Annotated[bool, Strict()]
 Text = Annotated[str, Strict()]

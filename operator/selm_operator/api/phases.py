@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from selm_operator.api.base import (
-    MAX_ITERATIONS,
     Bool,
     Change,
     Default,
     Int,
+    Iteration,
     Label,
     ListSet,
     Number,
@@ -110,7 +110,7 @@ class StopWhenSpec(SpecModel):
     """When a run ends before its last iteration. Asked once an iteration, when its evaluation is committed."""
 
     iterations_without_gain: Annotated[
-        Annotated[Int, Field(ge=1, le=MAX_ITERATIONS)] | None,
+        Iteration | None,
         Field(description="iterations in a row that selectBy finds no better than the best before them."),
         Default("never"),
         Change.ALWAYS,

@@ -1,4 +1,4 @@
-"""Rules about `spec.scoring.scorers[]`: which kinds there are, and who runs them; see `rules.py`."""
+"""Rules about `spec.scoring`: the kinds of scorers, who runs them, and what pairs are made; see `rules.py`."""
 
 from __future__ import annotations
 
@@ -60,5 +60,70 @@ SCORING_RULES: tuple[BaseRule[Any], ...] = (
         ),
         at=".scoring.scorers",
         holds=_one_engine,
+    ),
+    Rule[SELMRunSpec](
+        on=SELMRunSpec,
+        cel=(
+            "self.scoring.pairing.offline != 'Exclude' || "
+            "self.generation.samplesPerPrompt * self.generation.policies.size() >= 2"
+        ),
+        message=(
+            "`scoring.pairing.offline` may be Exclude only where `generation.samplesPerPrompt` times the number of "
+            "`generation.policies` is at least 2"
+        ),
+        at=".scoring.pairing.offline",
+        holds=lambda spec: (
+            spec.scoring.pairing.offline != "Exclude"
+            or spec.generation.samples_per_prompt * len(spec.generation.policies) >= 2
+        ),
+    ),
+    Rule[SELMRunSpec](
+        on=SELMRunSpec,
+        cel=(
+            "self.scoring.pairing.offline != 'Exclude' || self.schedule.all(e, !has(e.samplesPerPrompt) || "
+            "e.samplesPerPrompt * self.generation.policies.size() >= 2)"
+        ),
+        message=(
+            "`schedule[].samplesPerPrompt` times the number of `generation.policies` must be at least 2 "
+            "where `scoring.pairing.offline` is Exclude"
+        ),
+        at=".schedule",
+        holds=lambda spec: (
+            spec.scoring.pairing.offline != "Exclude"
+            or all(
+                e.samples_per_prompt is None or e.samples_per_prompt * len(spec.generation.policies) >= 2
+                for e in spec.schedule
+            )
+        ),
+    ),
+    Rule[SELMRunSpec](
+        on=SELMRunSpec,
+        cel="self.data.format != 'Prompts' || self.scoring.pairing.offline == 'Exclude'",
+        message=("`scoring.pairing.offline` must be Exclude where `data.format` is Prompts: there is no offline pair"),
+        at=".scoring.pairing.offline",
+        holds=lambda spec: spec.data.format != "Prompts" or spec.scoring.pairing.offline == "Exclude",
+    ),
+    Rule[SELMRunSpec](
+        on=SELMRunSpec,
+        cel="self.scoring.pairing.rule != 'TwoPolicy' || self.generation.policies.exists(p, p == 'Reference')",
+        message="`generation.policies` must hold Reference where `scoring.pairing.rule` is TwoPolicy",
+        at=".generation.policies",
+        holds=lambda spec: spec.scoring.pairing.rule != "TwoPolicy" or "Reference" in spec.generation.policies,
+    ),
+    Rule[SELMRunSpec](
+        on=SELMRunSpec,
+        cel=(
+            "!has(self.scoring.pairing.lengthControl) || "
+            "self.scoring.pairing.rule == 'BestWorst' || self.scoring.pairing.rule == 'MaxMinProbability'"
+        ),
+        message=(
+            "`scoring.pairing.lengthControl` may be set only where `scoring.pairing.rule` is BestWorst or "
+            "MaxMinProbability"
+        ),
+        at=".scoring.pairing.lengthControl",
+        holds=lambda spec: (
+            spec.scoring.pairing.length_control is None
+            or spec.scoring.pairing.rule in ("BestWorst", "MaxMinProbability")
+        ),
     ),
 )

@@ -36,6 +36,14 @@ def _scalar_scorers(spec: SELMRunSpec) -> bool:
     )
 
 
+def _ranks_divide_batch(spec: SELMRunSpec) -> bool:
+    training = spec.training
+    if training.ranks_per_node is None:
+        return True
+    ranks = training.nodes * training.ranks_per_node
+    return ranks < 1 or training.batch_size % ranks == 0
+
+
 TRAINING_RULES: tuple[BaseRule[Any], ...] = (
     *(_only_with_its_type(kind, alias) for kind, alias in OBJECTIVE_PARAMETERS.items()),
     Rule[SELMRunSpec](
@@ -142,5 +150,22 @@ TRAINING_RULES: tuple[BaseRule[Any], ...] = (
         message="`training.offload.optimizer` may be CPU only where `training.zeroStage` is at least 1",
         at=".training.offload.optimizer",
         holds=lambda spec: spec.training.offload.optimizer != "CPU" or spec.training.zero_stage >= 1,
+    ),
+    Rule[SELMRunSpec](
+        on=SELMRunSpec,
+        cel=(
+            "!has(self.training.ranksPerNode) || self.training.nodes * self.training.ranksPerNode < 1 || "
+            "self.training.batchSize % (self.training.nodes * self.training.ranksPerNode) == 0"
+        ),
+        message="`training.batchSize` must be a multiple of `training.nodes` x `training.ranksPerNode`",
+        at=".training.batchSize",
+        holds=_ranks_divide_batch,
+    ),
+    Rule[SELMRunSpec](
+        on=SELMRunSpec,
+        cel="self.training.maxPromptLength < self.training.maxLength",
+        message="`training.maxPromptLength` must be less than `training.maxLength`",
+        at=".training.maxPromptLength",
+        holds=lambda spec: spec.training.max_prompt_length < spec.training.max_length,
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from selm_operator.api.rules import CONTROL_SUFFIX
+from selm_operator.api.rules_run import CONTROL_SUFFIX
 from selm_operator.constants import API_VERSION, KIND, PHASE_SHORT
 from selm_operator.snapshot import RunView
 from selm_runtime.contract import Phase

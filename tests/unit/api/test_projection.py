@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from selm_operator.api import objective, phases, scoring, spec, suites, tracking, training
+from selm_operator.api import data, objective, phases, scoring, spec, suites, tracking, training
 from selm_operator.api.inspection import FieldNode, fields_of
 from selm_operator.api.load import load_yaml
 from selm_operator.api.status import PhaseName
@@ -17,9 +17,9 @@ from support.selmruns import REPOSITORY
 PAIRS: list[tuple[type[contract.ContractModel], type[Any]]] = [
     (contract.ArtifactsConfig, spec.ArtifactsSpec),
     (contract.ModelConfig, spec.ModelSpec),
-    (contract.ColumnsConfig, spec.ColumnsSpec),
-    (contract.HeldOutConfig, spec.HeldOutSpec),
-    (contract.DataConfig, spec.DataSpec),
+    (contract.ColumnsConfig, data.ColumnsSpec),
+    (contract.HeldOutConfig, data.HeldOutSpec),
+    (contract.DataConfig, data.DataSpec),
     (contract.GenerationConfig, phases.GenerationSpec),
     (contract.RuleConfig, scoring.Rule),
     (contract.PairRMConfig, scoring.PairRMScorer),
@@ -47,8 +47,8 @@ PAIRS: list[tuple[type[contract.ContractModel], type[Any]]] = [
     (contract.ReportToConfig, tracking.ReportToSpec),
     (contract.WandbConfig, tracking.WandbSpec),
     (contract.MlflowConfig, tracking.MlflowSpec),
-    (contract.RewardAugmentedConfig, spec.RewardAugmentedSpec),
-    (contract.SelectionConfig, spec.SelectionSpec),
+    (contract.RewardAugmentedConfig, data.RewardAugmentedSpec),
+    (contract.SelectionConfig, data.SelectionSpec),
     (contract.OptimizerConfig, training.OptimizerSpec),
     (contract.CheckpointConfig, training.CheckpointSpec),
     (contract.TrainingConfig, training.TrainingSpec),

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from selm_local.node.containers import crash_backoff
 from selm_local.node.context import container_environment
 from selm_local.node.devices import Devices, DevicesExhausted
 from selm_local.node.hosts import render_hosts, service_names
 from selm_local.node.logfile import LINE_LIMIT, LogWriter, times_of
-from selm_local.node.pod_worker import crash_backoff
 from selm_local.node.runs import PodFolder, RunState
 from selm_local.node.sources import ConfigError, Sources, environment, expand, field_value, resource_value
 from selm_local.node.spec import translate

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from selm_operator.api.base import ApiModel
+from selm_operator.api.data import DataSpec
 from selm_operator.api.objective import ObjectiveSpec
 from selm_operator.api.phases import GenerationSpec
 from selm_operator.api.scoring import PairingSpec, Scorer, ScoringSpec
-from selm_operator.api.spec import ArtifactsSpec, DataSpec, ModelSpec
+from selm_operator.api.spec import ArtifactsSpec, ModelSpec
 from selm_operator.api.training import CheckpointSpec, OptimizerSpec, TrainingSpec
 from selm_operator.phase_config import Attempt, phase_config
 from selm_operator.snapshot import read_run
