@@ -73,7 +73,7 @@ class FileDataset:
             path = self._scratch / f"data-{index}-{Path(name).name}"
             self._source.fetch(name, path)
             self._digests[name] = sha256_of_file(path)
-            for number, record in enumerate(read_records(path, name)):
+            for number, record in enumerate(read_records(path, f"spec.data.uri: {name}")):
                 self._at = f"{name}, its row {number}"
                 yield record
             path.unlink()

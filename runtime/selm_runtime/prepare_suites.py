@@ -5,7 +5,6 @@ The pods that run suites have GPUs and fetch nothing from elsewhere. A prompt th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 
 from selm_runtime.artifacts.manifest import digest_of, sha256_of_file
 from selm_runtime.contract import AlpacaEvalConfig, LMEvalConfig, MTBenchConfig
+from selm_runtime.data.files import read_records
 from selm_runtime.data.overlap import prompt_key
 from selm_runtime.errors import InvalidInput
 from selm_runtime.evaluate.suites import alpaca, mt_bench
@@ -195,17 +195,7 @@ def _fetch_file(ctx: PhaseContext, uri: str, revision: str, field: str, name: st
 
 def read_json(path: Path, uri: str, field: str) -> list[dict[str, Any]]:
     """The objects of a JSON array or of JSON lines. Raises InvalidInput naming what cannot be read, or for none."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        parsed = (
-            json.loads(text)
-            if text.lstrip().startswith("[")
-            else [json.loads(line) for line in text.splitlines() if line.strip()]
-        )
-    except ValueError as error:
-        raise InvalidInput(
-            "InvalidData", f"{field}.uri: {uri} is neither a JSON array nor JSON lines: {error}"
-        ) from error
-    if not parsed or not all(isinstance(record, dict) for record in parsed):
+    records = list(read_records(path, f"{field}.uri: {uri}"))
+    if not records:
         raise InvalidInput("InvalidData", f"{field}.uri: {uri} holds no records; allowed are objects, one a record")
-    return list(parsed)
+    return records

@@ -52,7 +52,7 @@ def saved_files(names: Iterable[str], folder: str = "") -> list[str]:
 
 
 def read_records(path: Path, shown: str) -> Iterator[dict[str, Any]]:
-    """Every record of a file, in order; `shown` is what errors call the file.
+    """Every record of a file, in order; `shown` is what errors call the file: the field that names it, and its name.
 
     Parquet, Arrow and JSONL in bounded memory; a JSON array has its text in memory. Raises InvalidInput naming the line or
     record that cannot be read.
@@ -74,7 +74,7 @@ def _parquet(path: Path, shown: str) -> Iterator[dict[str, Any]]:
             for batch in file.iter_batches(_BATCH_RECORDS):
                 yield from batch.to_pylist()
     except pa.ArrowException as error:
-        raise InvalidInput("InvalidData", f"spec.data.uri: {shown} cannot be read as Parquet: {error}") from error
+        raise InvalidInput("InvalidData", f"{shown} cannot be read as Parquet: {error}") from error
 
 
 def _arrow(path: Path, shown: str) -> Iterator[dict[str, Any]]:
@@ -85,7 +85,7 @@ def _arrow(path: Path, shown: str) -> Iterator[dict[str, Any]]:
                 for start in range(0, len(batch), _BATCH_RECORDS):
                     yield from batch.slice(start, _BATCH_RECORDS).to_pylist()
     except pa.ArrowException as error:
-        raise InvalidInput("InvalidData", f"spec.data.uri: {shown} cannot be read as Arrow: {error}") from error
+        raise InvalidInput("InvalidData", f"{shown} cannot be read as Arrow: {error}") from error
 
 
 def _lines(path: Path, shown: str) -> Iterator[dict[str, Any]]:
@@ -95,18 +95,22 @@ def _lines(path: Path, shown: str) -> Iterator[dict[str, Any]]:
                 if line.strip():
                     yield _record(_parsed(line, f"{shown}, line {number}"), f"{shown}, line {number}")
     except (gzip.BadGzipFile, EOFError) as error:
-        raise InvalidInput("InvalidData", f"spec.data.uri: {shown} cannot be read as gzip: {error}") from error
+        raise InvalidInput("InvalidData", f"{shown} cannot be read as gzip: {error}") from error
 
 
 def _parsed(line: bytes, where: str) -> Any:
     try:
         return json.loads(line)
     except ValueError as error:
-        raise InvalidInput("InvalidData", f"spec.data.uri: {where} is no JSON: {error}") from error
+        raise InvalidInput("InvalidData", f"{where} is no JSON: {error}") from error
 
 
 def _array(path: Path, shown: str) -> Iterator[dict[str, Any]]:
-    decoder, text = json.JSONDecoder(), path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput("InvalidData", f"{shown} is no UTF-8 text: {error}") from error
+    decoder = json.JSONDecoder()
     position, number = text.index("[") + 1, 0
     separators = re.compile(r"[\s,]*")
     while True:
@@ -117,7 +121,7 @@ def _array(path: Path, shown: str) -> Iterator[dict[str, Any]]:
         try:
             value, position = decoder.raw_decode(text, position)
         except ValueError as error:
-            raise InvalidInput("InvalidData", f"spec.data.uri: {shown}, record {number} is no JSON: {error}") from error
+            raise InvalidInput("InvalidData", f"{shown}, record {number} is no JSON: {error}") from error
         yield _record(value, f"{shown}, record {number}")
         number += 1
 
@@ -129,5 +133,5 @@ def _is_array(path: Path) -> bool:
 
 def _record(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InvalidInput("InvalidData", f"spec.data.uri: {where}: found {value!r:.60}, allowed is an object")
+        raise InvalidInput("InvalidData", f"{where}: found {value!r:.60}, allowed is an object")
     return value

@@ -175,6 +175,16 @@ def test_preparation_brings_the_first_instructions_and_tries_the_judge(world: Ph
     assert all(body["top_logprobs"] == 5 for body in server.seen)
 
 
+def test_a_line_ends_with_a_line_feed_and_nothing_else(world: PhaseWorld) -> None:
+    """JSON leaves U+2028, U+2029 and U+0085 in texts as they are."""
+    rows = [{"instruction": f"one\u2028two\u2029three\x85 ({number})", "output": "o"} for number in range(2)]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    with ChatServer(always("m")) as server:
+        files, _, _ = brought(world, suite(world, server, text))
+    kept = alpaca.read_instructions(files["suites/alpaca-eval/instructions.jsonl"])
+    assert [each.instruction for each in kept] == [row["instruction"] for row in rows]
+
+
 def test_a_template_that_is_not_there_is_named_by_its_field(world: PhaseWorld) -> None:
     with (
         ChatServer(always("m")) as server,
@@ -201,7 +211,11 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
         always("m"),
         r"\.uri: 1 of 3 records have an instruction_difficulty",
     ),
-    "no JSON": ("{'instruction'}", always("m"), r"\.uri: .* is neither a JSON array nor JSON lines"),
+    "no JSON": (
+        json.dumps(records(1)[0]) + "\n{'instruction'}\n",
+        always("m"),
+        r"\.uri: file://.*alpaca\.jsonl, line 2 is no JSON",
+    ),
     "no records": ("[]", always("m"), r"\.uri: .* holds no records"),
     "a judge that answers nonsense": (records(), always("both"), r"\.judge: none of 3 answers names one"),
     "a judge that refuses the key": (records(), always(Fault(401)), r"\.judge\.apiKeySecretRef: the key is refused"),

@@ -268,6 +268,7 @@ def test_records_of_parquet(tmp_path: Path) -> None:
     [
         ("x.jsonl", '{"a": 1}\n{"a"', "x.jsonl, line 2 is no JSON"),
         ("x.jsonl", '{"a": 1}\n[1]', "x.jsonl, line 2: found .*allowed is an object"),
+        ("x.json", '[{"a": "\udcff"}]', "x.json is no UTF-8 text"),
         ("x.json", '[{"a": 1}, {"b"', "x.json, record 1 is no JSON"),
         ("x.json", "[3]", "x.json, record 0: found 3, allowed is an object"),
         ("x.parquet", "PAR1 not", "x.parquet cannot be read as Parquet"),
@@ -276,7 +277,7 @@ def test_records_of_parquet(tmp_path: Path) -> None:
     ],
 )
 def test_files_that_cannot_be_read_say_where(tmp_path: Path, name: str, text: str, message: str) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(InvalidInput, match=message):
         list(read_records(tmp_path / name, name))
 
