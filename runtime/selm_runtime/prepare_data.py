@@ -94,9 +94,9 @@ class FileDataset:
                     f"folder with {split}.parquet or {split}.jsonl beside the other split",
                 )
             return [self._name]
-        if (names := saved_files(self._source.sizes())) and split == self._declared.split:
+        if (names := saved_files(self._source.sizes(), self._content)) and split == self._declared.split:
             return names  # `Dataset.save_to_disk`: one split, whatever it was called
-        names = split_files(self._source.sizes(), split)
+        names = split_files(self._source.sizes(), split, self._content)
         if not names:
             found = ", ".join(sorted(self._source.sizes())[:8])
             raise InvalidInput(
@@ -106,6 +106,13 @@ class FileDataset:
                 f"save_to_disk writes it, in {split}/",
             )
         return names
+
+    def _content(self, name: str) -> bytes:
+        path = self._scratch / f"data-{Path(name).name}"
+        self._source.fetch(name, path)
+        content = path.read_bytes()
+        path.unlink()
+        return content
 
 
 class HubDataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,20 @@ SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json")
 """Of files that are data by themselves. Arrow files are read where `Dataset.save_to_disk` wrote them."""
 _BATCH_RECORDS = 256
 _SAVED_MARK = "state.json"
-"""What `save_to_disk` of the datasets library writes beside a split's Arrow files."""
+"""What `save_to_disk` of the datasets library writes beside a split's Arrow files, and what names them."""
+
+ReadFile = Callable[[str], bytes]
+"""A small file's content, by its name."""
 
 
-def split_files(names: Iterable[str], split: str) -> list[str]:
+def split_files(names: Iterable[str], split: str, read: ReadFile) -> list[str]:
     """The files of a split among the names in a folder, in the split's order; empty where there is none.
 
     `<split>.parquet`, `<split>.jsonl`, `<split>.json`, or several `<split>-*` of one kind, also under `data/`; or the
-    folder of a split as `DatasetDict.save_to_disk` writes it.
+    folder of a split as `DatasetDict.save_to_disk` writes it, whose mark `read` is asked for.
     """
     there = sorted(names)
-    if saved := saved_files(there, f"{split}/"):
+    if saved := saved_files(there, read, f"{split}/"):
         return saved
     for suffix in SUFFIXES:
         for folder in ("", "data/"):
@@ -43,12 +46,28 @@ def split_files(names: Iterable[str], split: str) -> list[str]:
     return []
 
 
-def saved_files(names: Iterable[str], folder: str = "") -> list[str]:
-    """The Arrow files of a dataset that `Dataset.save_to_disk` wrote into `folder`, in order; empty where it did not."""
+def saved_files(names: Iterable[str], read: ReadFile, folder: str = "") -> list[str]:
+    """The Arrow files of a dataset that `Dataset.save_to_disk` wrote into `folder`, in order; empty where it did not.
+
+    Those that its mark names and no others: `map` and `filter` leave `cache-<fingerprint>.arrow` beside them. Raises
+    InvalidInput where the mark names none, or one that is not there.
+    """
     there = set(names)
-    if f"{folder}{_SAVED_MARK}" not in there:
+    mark = f"{folder}{_SAVED_MARK}"
+    if mark not in there:
         return []
-    return sorted(name for name in there if re.fullmatch(rf"{re.escape(folder)}[^/]*\.arrow", name))
+    try:
+        saved = [f"{folder}{file['filename']}" for file in json.loads(read(mark))["_data_files"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(
+            "InvalidData",
+            f"spec.data.uri: {mark} does not name the dataset's files ({type(error).__name__}: {error}); allowed is what "
+            "save_to_disk writes, with _data_files",
+        ) from error
+    missing = [name for name in saved if name not in there]
+    if missing:
+        raise InvalidInput("InvalidData", f"spec.data.uri: {mark} names {', '.join(missing[:5])}, which is not there")
+    return saved
 
 
 def read_records(path: Path, shown: str) -> Iterator[dict[str, Any]]:

@@ -215,6 +215,8 @@ def test_bad_records_name_row_field_and_columns(what: str) -> None:
 # Files
 
 
+STATE = json.dumps({"_data_files": [{"filename": f"data-{n}.arrow"} for n in range(2)]}).encode()
+
 SPLITS: dict[str, tuple[list[str], list[str]]] = {
     "one Parquet file": (["test.parquet", "train.parquet"], ["train.parquet"]),
     "one JSONL file": (["train.jsonl"], ["train.jsonl"]),
@@ -229,6 +231,10 @@ SPLITS: dict[str, tuple[list[str], list[str]]] = {
         ["dataset_dict.json", "train.jsonl", "train/data-1.arrow", "train/data-0.arrow", "train/state.json"],
         ["train/data-0.arrow", "train/data-1.arrow"],
     ),
+    "of a saved dataset what its mark names, not what map left beside": (
+        ["train/cache-0a1b.arrow", "train/data-0.arrow", "train/data-1.arrow", "train/state.json"],
+        ["train/data-0.arrow", "train/data-1.arrow"],
+    ),
     "Arrow files that nobody saved": (["train/data-0.arrow"], []),
     "packed lines": (["train.jsonl.gz"], ["train.jsonl.gz"]),
     "nothing of another split": (["test.parquet", "training.parquet", "deep/train.parquet"], []),
@@ -238,7 +244,20 @@ SPLITS: dict[str, tuple[list[str], list[str]]] = {
 @pytest.mark.parametrize("what", SPLITS)
 def test_the_files_of_a_split(what: str) -> None:
     there, files = SPLITS[what]
-    assert split_files(there, "train") == files
+    assert split_files(there, "train", lambda _: STATE) == files
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (b"{}", r"train/state\.json does not name the dataset's files \(KeyError: '_data_files'\)"),
+        (b"[", r"train/state\.json does not name the dataset's files \(JSONDecodeError"),
+        (STATE, r"train/state\.json names train/data-1\.arrow, which is not there"),
+    ],
+)
+def test_a_saved_dataset_that_is_not_whole_is_refused(state: bytes, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        split_files(["train/state.json", "train/data-0.arrow"], "train", lambda _: state)
 
 
 RECORDS = [{"a": 1, "b": ["x", "ü"]}, {"a": 2, "b": []}]

@@ -124,6 +124,18 @@ def test_a_dataset_saved_to_disk_by_splits_and_alone(world: World) -> None:
     assert alone.facts["portions"] == [18, 18]
 
 
+def test_what_map_leaves_in_a_saved_datasets_folder_is_no_data(world: World) -> None:
+    import datasets
+
+    _saved(preference_rows(40)).save_to_disk(world.root / "alone")
+    datasets.load_from_disk(str(world.root / "alone")).map(lambda row: {"topic": row["topic"].upper()})
+    assert list((world.root / "alone").glob("cache-*.arrow"))
+    manifest = world.prepare(world.config(data={"uri": f"file://{world.root}/alone"}))
+    assert manifest.facts["portions"] == [18, 18]
+    rows = world.table(manifest, "rows/portion-0001.parquet").to_pylist()
+    assert not any(dict(row["columns"])["topic"].isupper() for row in rows)
+
+
 def test_an_error_names_file_row_and_column(world: World) -> None:
     rows = preference_rows(20)
     broken = [*rows[:3], {key: value for key, value in rows[3].items() if key != "rejected"}]
