@@ -161,7 +161,12 @@ def open_context(config: PhaseConfig, index: int, reporter: Reporter) -> Iterato
                 for phase, iteration in required_manifests(config)
             }
             folder = PhaseFolder(
-                store, config, input_digest=input_digest(config, manifests), writer=writer_id(), reporter=reporter
+                store,
+                config,
+                input_digest=input_digest(config, manifests),
+                writer=writer_id(),
+                reporter=reporter,
+                between=stop.check,
             )
             cache_root = Path(os.environ.get(ENV_CACHE_DIR) or Path(tempfile.gettempdir(), "selm-cache"))
             cache = ModelCache(cache_root, folder.fetch)

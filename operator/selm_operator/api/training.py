@@ -161,7 +161,9 @@ class TrainingSpec(SpecModel):
         Default("none"),
         Change.SUSPENDED,
     ] = None
-    zero_stage: Annotated[Int, Field(ge=0, le=3, description="DeepSpeed's ZeRO stage."), Change.SUSPENDED] = 3
+    zero_stage: Annotated[
+        Int, Field(ge=0, le=3, description="DeepSpeed's ZeRO stage; with BFloat16 0 is run as 1."), Change.SUSPENDED
+    ] = 3
     checkpoint: Annotated[
         CheckpointSpec,
         Field(description="checkpoints within the phase; all are removed when it commits."),

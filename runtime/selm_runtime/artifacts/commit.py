@@ -16,7 +16,7 @@ from selm_runtime.artifacts.compose import Summarise, compose_manifest
 from selm_runtime.artifacts.layout import POINTER, chunk_place, phase_folder, writer_path
 from selm_runtime.artifacts.manifest import ChunkManifest, FileEntry, Manifest, content_digest
 from selm_runtime.artifacts.pointer import commit_manifest, read_committed
-from selm_runtime.artifacts.reader import RunReader
+from selm_runtime.artifacts.reader import RunReader, go_on
 from selm_runtime.artifacts.store import Store
 from selm_runtime.artifacts.upload import persistently, upload_files
 from selm_runtime.contract import Phase, PhaseConfig
@@ -32,11 +32,19 @@ _ABANDONED_SECONDS = 60.0
 class PhaseFolder:
     """One phase of one iteration, as one pod (`writer`) sees and writes it.
 
-    `input_digest` is what the phase is made from: work committed from another input does not count.
+    `input_digest` is what the phase is made from: work committed from another input does not count. `between` is called
+    before each file of an earlier phase that is brought, and raises where the pod is to go.
     """
 
     def __init__(
-        self, store: Store, config: PhaseConfig, *, input_digest: str, writer: str, reporter: Reporter
+        self,
+        store: Store,
+        config: PhaseConfig,
+        *,
+        input_digest: str,
+        writer: str,
+        reporter: Reporter,
+        between: Callable[[], None] = go_on,
     ) -> None:
         self.store = store
         self.config = config
@@ -46,7 +54,7 @@ class PhaseFolder:
         self.place = phase_folder(config.run, config.phase, config.iteration)
         self.checkpoints = Checkpoints(store, config, self.place, writer, input_digest)
         self._reporter = reporter
-        self._reader = RunReader(store, config.run)
+        self._reader = RunReader(store, config.run, between)
         self._total_chunks: int | None = None
         self._chunks_by_this_pod = 0
         self._checkpoints_by_this_pod = 0

@@ -21,12 +21,17 @@ _PARALLEL_DOWNLOADS = 4
 _READS_BEFORE_CORRUPT = 3
 
 
-class RunReader:
-    """The committed phases of one run."""
+def go_on() -> None:
+    """Nobody asks this process to go."""
 
-    def __init__(self, store: Store, run: RunRef) -> None:
+
+class RunReader:
+    """The committed phases of one run. `between` is called before each file that is brought: it raises to stop."""
+
+    def __init__(self, store: Store, run: RunRef, between: Callable[[], None] = go_on) -> None:
         self.store = store
         self.run = run
+        self._between = between
 
     def manifest(self, phase: Phase, iteration: int, digest: str) -> Manifest:
         """The manifest at a digest that the operator handed on; InvalidInput where it is gone or damaged."""
@@ -71,6 +76,7 @@ class RunReader:
         """Download and verify one file below the phase's folder `place` into `path`."""
         key = f"{place}/{entry.path}"
         for attempt in range(_READS_BEFORE_CORRUPT):
+            self._between()
             try:
                 self.store.download(key, path, size=entry.size, sha256=entry.sha256)
                 return

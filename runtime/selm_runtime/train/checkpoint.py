@@ -26,7 +26,7 @@ from selm_runtime.artifacts.upload import files_below, persistently
 from selm_runtime.contract import TrainingConfig
 from selm_runtime.errors import InvalidInput, PhaseFailure, TemporaryFailure
 from selm_runtime.reporting import Reporter
-from selm_runtime.train.engine import Engine
+from selm_runtime.train.engine import Engine, zero_stage_of
 from selm_runtime.train.job import Stop
 from selm_runtime.train.ranks import Ranks
 from selm_runtime.train.reference import ReferenceTable
@@ -65,7 +65,13 @@ class _Commit:
 
 def world_facts(training: TrainingConfig) -> dict[str, int]:
     """What the parts of a checkpoint fit: changed, training begins anew (parts are not resharded)."""
-    return {"nodes": training.nodes, "ranksPerNode": training.ranks_per_node, "zeroStage": training.zero_stage}
+    return {"nodes": training.nodes, "ranksPerNode": training.ranks_per_node, "zeroStage": zero_stage_of(training)}
+
+
+def asked_to_go(kept: int, reached: int) -> str:
+    """The last words of a training that was asked to end: which step the next attempt begins with."""
+    lost = "" if kept == reached else f" (step {reached} was reached, but the store did not take its checkpoint)"
+    return f"the pod was asked to end; the checkpoint at step {kept} is what the next attempt takes{lost}"
 
 
 class Checkpointer:
@@ -83,6 +89,14 @@ class Checkpointer:
         self._pending: _Upload | None = None
         self._commit: _Commit | None = None
         self._last = time.monotonic()
+        self._committed = 0
+
+    @property
+    def committed(self) -> int:
+        """Step of the newest committed checkpoint, as rank 0 knows it; the same on all ranks."""
+        step = self._ranks.from_first(self._committed)
+        assert step is not None
+        return step
 
     # Resuming
 
@@ -109,11 +123,13 @@ class Checkpointer:
     def _newest(self, below: int | None) -> Checkpoint | None:
         found = self._folder.latest_checkpoint(below=below)
         if found is not None and found.facts != world_facts(self._training):
-            log.warning(
-                "checkpoint at step %d was made by %s, this attempt has %s: training begins anew",
-                found.step,
-                found.facts,
-                world_facts(self._training),
+            self._reporter.event(
+                "warning",
+                reason="CheckpointOfAnotherWorld",
+                step=found.step,
+                made_by=found.facts,
+                this_attempt=world_facts(self._training),
+                message="training begins anew from its reference pass",
             )
             self._folder.drop_checkpoints()
             return None
@@ -127,7 +143,7 @@ class Checkpointer:
         prefixes = ["trainer/"]
         if checkpoint.step > 0:
             prefixes += [f"{_rank_folder(rank)}/" for rank in range(first, first + self._ranks.local_size)]
-            if self._training.zero_stage < 3 and first > 0:
+            if zero_stage_of(self._training) < 3 and first > 0:
                 prefixes.append(f"{_rank_folder(0)}/mp_rank_")  # the weights, which rank 0 saved for all
         try:
             for prefix in prefixes:
@@ -143,6 +159,7 @@ class Checkpointer:
 
     def _read(self, checkpoint: Checkpoint, into: Path) -> tuple[Progress, Path | None]:
         history = json.loads((into / "history.json").read_text())
+        self._committed = checkpoint.step
         progress = Progress(checkpoint.step, ReferenceTable.read(into / "reference.parquet"), history)
         return progress, into if checkpoint.step > 0 else None
 
@@ -225,6 +242,7 @@ class Checkpointer:
         except PhaseFailure as error:
             log.warning("commit of the checkpoint at step %d failed: %s", commit.step, error)
             return
+        self._committed = commit.step
         seconds = round(time.monotonic() - commit.started, 3)
         self._reporter.event("checkpoint", step=commit.step, bytes=commit.bytes, seconds=seconds)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selm_runtime.artifacts.commit import PhaseFolder
+from selm_runtime.artifacts.reader import go_on
 from selm_runtime.contract import Phase, PhaseConfig
 from selm_runtime.data.goals import asking_for, score_of
 from selm_runtime.data.rows import portion_rows
@@ -34,11 +35,11 @@ class PairCounts:
     inverted: int = 0
 
 
-def bring_pairs(folder: PhaseFolder, model: Path, into: Path) -> PairCounts:
+def bring_pairs(folder: PhaseFolder, model: Path, into: Path, between: Callable[[], None] = go_on) -> PairCounts:
     """Write the training's pairs to a file as token ids, truncated; `model` has the policy's tokenizer.
 
     They are the iteration's, those of earlier iterations where the objective asks for them, and the data's own beside
-    them for `offlineShare`. Raises InvalidInput where the data has no pairs, or fewer than one optimizer step takes.
+    them for `offlineShare`. `between` is called after each pair, and raises where the pod is to go. Raises InvalidInput where the data has no pairs, or fewer than one optimizer step takes.
     """
     config = folder.config
     source = _Source(folder, model)
@@ -51,6 +52,7 @@ def bring_pairs(folder: PhaseFolder, model: Path, into: Path) -> PairCounts:
             truncated += short != pair
             own += is_own(pair.row)
             yield short
+            between()
 
     pairs = write_pairs(cut(source.pairs()), into)
     _require_a_batch(pairs - own, config)

@@ -26,13 +26,22 @@ def dtype_of(training: TrainingConfig) -> torch.dtype:
     return torch.bfloat16 if training.precision == "BFloat16" else torch.float32
 
 
+def zero_stage_of(training: TrainingConfig) -> int:
+    """The ZeRO stage that is run: 1 for stage 0 in bf16.
+
+    Without ZeRO DeepSpeed accumulates bf16 gradients in bf16 (`FP16_UnfusedOptimizer`): what is some 500 times smaller
+    than their sum so far is lost, and the optimism term is.
+    """
+    return 1 if training.zero_stage == 0 and training.precision == "BFloat16" else training.zero_stage
+
+
 def deepspeed_config(training: TrainingConfig) -> dict[str, Any]:
     """DeepSpeed's configuration (https://www.deepspeed.ai/docs/config-json/) for one optimizer step a `step()` call.
 
     Gradients are averaged over ranks, so a rank's loss is its sum of pair losses times ranks / batchSize. They are
     accumulated and reduced in float32: the optimism term is some thousand times smaller than the preference term.
     """
-    bf16 = training.precision == "BFloat16"
+    bf16, stage = training.precision == "BFloat16", zero_stage_of(training)
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,  # nominal: micro-batches are cut by tokens
         "gradient_accumulation_steps": 1,
@@ -43,7 +52,7 @@ def deepspeed_config(training: TrainingConfig) -> dict[str, Any]:
         "steps_per_print": FAR,
         "checkpoint": {"tag_validation": "Ignore"},  # each rank saves below a folder of its own
         "zero_optimization": {
-            "stage": training.zero_stage,
+            "stage": stage,
             "overlap_comm": False,
             "contiguous_gradients": True,
             "reduce_bucket_size": BUCKET_ELEMENTS,
@@ -52,7 +61,7 @@ def deepspeed_config(training: TrainingConfig) -> dict[str, Any]:
             "stage3_param_persistence_threshold": 10_000,
         },
     }
-    if training.zero_stage > 0:
+    if stage > 0:
         config["data_types"] = {"grad_accum_dtype": "fp32"}
     config["zero_optimization"] |= _offload(training)
     # torch's AdamW steps on the host too; DeepSpeed's own would be compiled at run time.

@@ -26,7 +26,7 @@ def is_worth_telling(metrics: Mapping[str, float], guard: GuardConfig) -> bool:
 
 
 def watch(step: int, metrics: Mapping[str, float], guard: GuardConfig) -> dict[str, float]:
-    """What the guard adds to a step's metrics; nothing where no explored response was run.
+    """What the guard adds to the metrics of a step, from 1; nothing where no explored response was run.
 
     Raises InvalidInput (`ExploredLogRatio`) beyond `guard.maxLogRatio`.
     """

@@ -80,8 +80,7 @@ def prepare(ctx: PhaseContext) -> tuple[TrainJob, PairCounts]:
     same = policy.content_under("model/") == reference.content_under("model/")
     policy_folder = ctx.cache.model(policy)
     pairs = ctx.scratch / "pairs.parquet"
-    found = bring_pairs(ctx.folder, policy_folder, pairs)
-    ctx.stop.check()
+    found = bring_pairs(ctx.folder, policy_folder, pairs, ctx.stop.check)
     address, port = rendezvous_of(config)
     job = TrainJob(
         policy=policy_folder,

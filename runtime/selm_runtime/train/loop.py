@@ -11,7 +11,7 @@ from torch import nn
 from selm_runtime import faults
 from selm_runtime.errors import TemporaryFailure
 from selm_runtime.train import anchor, batches, guard, lora, metrics, model, quantized, reference, running, trackers
-from selm_runtime.train.checkpoint import Checkpointer, Progress
+from selm_runtime.train.checkpoint import Checkpointer, Progress, asked_to_go
 from selm_runtime.train.dropout import Masks
 from selm_runtime.train.engine import Engine, dtype_of
 from selm_runtime.train.export import export
@@ -217,9 +217,12 @@ def _optimizer_step(here: Surroundings, work: _Work, step: int) -> StepFigures:
 
 
 def _read(here: Surroundings, unread: Unread, progress: Progress) -> Progress:
-    """Progress with the steps since; raises InvalidInput on all ranks alike where one of them went astray."""
+    """Progress with the steps since; raises InvalidInput on all ranks alike where one of them went astray.
+
+    Words speak of steps from 1, as the metrics do.
+    """
     history = list(progress.history)
-    for step, found in enumerate(unread.read(), start=progress.step):
+    for step, found in enumerate(unread.read(), start=progress.step + 1):
         metrics.require_finite(step, found)
         found |= metrics.estimates(found)
         history.append(found | _watched(here, step, found))
@@ -277,9 +280,7 @@ def _leave(
     checkpointer.begin(engine, progress)
     checkpointer.settle(wait=True)
     monitor.close(done=False)
-    raise TemporaryFailure(
-        "Preempted", f"the pod was asked to end; the checkpoint at step {progress.step} is what the next attempt takes"
-    )
+    raise TemporaryFailure("Preempted", asked_to_go(checkpointer.committed, progress.step))
 
 
 def _leave_tables(here: Surroundings, progress: Progress) -> None:

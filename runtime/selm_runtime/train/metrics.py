@@ -60,7 +60,7 @@ class StepMean:
 
 
 def require_finite(step: int, metrics: Mapping[str, float]) -> None:
-    """Raise InvalidInput (`NonFiniteLoss`) where loss or gradient is NaN or infinite: equal on all ranks."""
+    """Raise InvalidInput (`NonFiniteLoss`) where loss or gradient of a step, from 1, is NaN or infinite: on all ranks."""
     for name in ("loss", "gradNorm"):
         if not math.isfinite(metrics[name]):
             raise InvalidInput(

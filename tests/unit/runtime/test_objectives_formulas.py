@@ -270,6 +270,26 @@ def test_every_objective_has_a_formula_here_and_every_formula_an_objective() -> 
     assert {config_of(name).type for name in CASES} == set(OBJECTIVES)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", [name for name in CASES if config_of(name).type == "GEB"])
+def test_gebs_bonus_is_finite_for_responses_that_are_nearly_certain(name: str, dtype: torch.dtype) -> None:
+    """A response of one token, the end, may have all the probability that a float can hold."""
+    certain = torch.tensor([0.0, -1e-7, -1e-6, -1e-5, -2e-5, -1e-4], dtype=dtype)
+    policy = Sums(*(certain.clone().requires_grad_() for _ in range(3)))
+    count = torch.ones(len(certain))
+    record = Record(
+        policy,
+        Sums(certain, certain, certain),
+        tokens=Sums(count, count, count),
+        age=torch.zeros(len(certain)),
+        running=RUNNING,
+    )
+    losses = OBJECTIVES["GEB"].evaluate(record, config_of(name)).losses
+    grads = torch.autograd.grad(losses.sum(), leaves(policy), allow_unused=True, materialize_grads=True)
+    assert torch.isfinite(losses).all()
+    assert all(torch.isfinite(grad).all() for grad in grads)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_numbers_are_finite_far_from_the_reference(name: str) -> None:
     """Hundreds of nats away, as in long responses late in a training, no loss and no gradient is NaN."""

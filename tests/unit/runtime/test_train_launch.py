@@ -9,9 +9,13 @@ from typing import Any, cast
 
 import pytest
 
-from selm_runtime.contract import PhaseConfig, PhaseError
+from selm_runtime.artifacts.cache import ModelCache
+from selm_runtime.artifacts.commit import PhaseFolder
+from selm_runtime.artifacts.store import open_store
+from selm_runtime.contract import Phase, PhaseConfig, PhaseError
 from selm_runtime.errors import InvalidInput, PeerLost, TemporaryFailure
 from selm_runtime.phase import PhaseContext, StopFlag
+from selm_runtime.reporting import Reporter
 from selm_runtime.train.agent import RANK_FAILED, exit_code_of
 from selm_runtime.train.data import PairCounts, bring_pairs
 from selm_runtime.train.job import Outcome
@@ -122,6 +126,43 @@ def load(world: TrainWorld, config: PhaseConfig, into: Path) -> tuple[list[Pair]
     file = into / f"{config.training.max_length}.parquet"
     counts = bring_pairs(world.phase_folder(config), world.folder / "base", file)
     return list(PairTable(file, explored=True).values()), counts
+
+
+class AskedToGo:
+    """Lets so many units of work pass."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def check(self) -> None:
+        if self.left == 0:
+            raise TemporaryFailure("Preempted", "asked to go")
+        self.left -= 1
+
+
+def test_a_request_to_go_is_obeyed_between_pairs(world: TrainWorld, tmp_path: Path) -> None:
+    config = world.config()
+    with pytest.raises(TemporaryFailure, match="asked to go"):
+        bring_pairs(world.phase_folder(config), world.folder / "base", tmp_path / "pairs", AskedToGo(7).check)
+
+
+def test_a_request_to_go_is_obeyed_between_the_files_of_a_model(world: TrainWorld, tmp_path: Path) -> None:
+    config = world.config()
+    folder = PhaseFolder(
+        open_store(config.artifacts),
+        config,
+        input_digest="sha256:" + "1" * 64,
+        writer="test",
+        reporter=Reporter(config.phase, config.iteration, 0),
+        between=AskedToGo(2).check,
+    )
+    manifest = folder.manifest(Phase.PREPARATION, 0)
+    assert len(manifest.under("model/")) > 2
+    cache = ModelCache(tmp_path, folder.fetch)
+    with pytest.raises(TemporaryFailure, match="asked to go"):
+        cache.model(manifest)
+    cache.close()
+    assert not [path for path in tmp_path.iterdir() if path.is_dir() and not path.suffix], "half a model is none"
 
 
 def test_online_pairs_come_from_all_of_scorings_chunks_in_row_order(world: TrainWorld, tmp_path: Path) -> None:

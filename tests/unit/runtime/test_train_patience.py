@@ -16,7 +16,7 @@ from selm_runtime.artifacts.file_store import FileStore
 from selm_runtime.artifacts.upload import FINAL_UPLOAD_SECONDS
 from selm_runtime.contract import CheckpointConfig
 from selm_runtime.errors import STORE_UNAVAILABLE, TemporaryFailure
-from selm_runtime.train.checkpoint import Checkpointer, Progress
+from selm_runtime.train.checkpoint import Checkpointer, Progress, asked_to_go
 from selm_runtime.train.engine import Engine
 from selm_runtime.train.ranks import PATIENT, PROMPT, Ranks
 from selm_runtime.train.reference import ReferenceTable
@@ -39,6 +39,9 @@ class Alone:
 
     def gather(self, value: Any) -> list[Any]:
         return [value]
+
+    def from_first(self, value: Any) -> Any:
+        return value
 
     def barrier(self) -> None:
         """Nobody else is to come."""
@@ -112,12 +115,21 @@ def test_a_commit_that_fails_costs_its_checkpoint_alone(
     begun(checkpointer, 1)
     checkpointer.settle(wait=True)
     assert "commit of the checkpoint at step 1 failed" in caplog.text
+    assert checkpointer.committed == 0
     store.away = False
     begun(checkpointer, 2)
     checkpointer.settle(wait=True)
     found = pod.folder.latest_checkpoint()
     assert found is not None
     assert found.step == 2
+    assert checkpointer.committed == 2
+
+
+@pytest.mark.parametrize(("kept", "reached", "says"), [(4, 4, "step 4 is what"), (0, 4, "step 0 is what")])
+def test_who_is_asked_to_go_names_the_checkpoint_that_there_is(kept: int, reached: int, says: str) -> None:
+    words = asked_to_go(kept, reached)
+    assert says in words
+    assert ("did not take" in words) == (kept < reached)
 
 
 def test_where_rank_0_waits_for_the_store_the_others_wait_longer() -> None:

@@ -162,6 +162,7 @@ def test_the_loss_does_not_depend_on_ranks_and_micro_batches(world: TrainWorld, 
         undisturbed[3],
         train(world, world.config("one-rank"), ranks=1),
         train(world, world.config("small-micro-batches", maxTokensPerMicroBatch=1)),
+        train(world, world.config("small-micro-batches-3", maxTokensPerMicroBatch=1, zeroStage=3)),
         train(world, world.config("stage-0", zeroStage=0)),
     ]
     for ended in attempts:
@@ -214,13 +215,30 @@ def test_a_rank_that_stands_still_is_noticed_within_the_short_patience(world: Tr
     assert prompt / 2 < ended.seconds_after_hang < (prompt + patient) / 2
 
 
-def test_stopped_after_every_single_step_the_training_ends_as_if_undisturbed(world: TrainWorld) -> None:
-    whole = train(world, world.config("whole"), ranks=1)
-    assert whole.manifest is not None
-    for attempt in range(1, 4):
-        stopped = train(world, world.config("piecemeal", attempt=attempt), ranks=1, stop_after=attempt)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({}, id="one epoch"),
+        pytest.param(
+            {"iteration": 2, "reference": "Initial", "epochs": 2, "offlineShare": 0.5, "batchSize": 6},
+            id="two epochs, half of a batch the data's own pairs, the base as reference",
+            marks=pytest.mark.long,
+        ),
+        pytest.param({"objective": {"type": "AlphaDPO", "alpha": 0.1, "beta": 0.1}}, id="running statistics", marks=pytest.mark.long),
+    ],
+)
+def test_stopped_after_every_single_step_the_training_ends_as_if_undisturbed(
+    settings: dict[str, Any], world: TrainWorld, request: pytest.FixtureRequest
+) -> None:
+    name = f"piecemeal-{len(request.node.callspec.id)}"
+    whole = train(world, world.config(f"{name}-whole", **settings), ranks=1)
+    assert whole.manifest is not None, whole.outcomes
+    steps = whole.manifest.facts["steps"]
+    assert steps > 3
+    for attempt in range(1, steps):
+        stopped = train(world, world.config(name, attempt=attempt, **settings), ranks=1, stop_after=attempt)
         assert stopped.codes == [75], stopped.outcomes
-    last = train(world, world.config("piecemeal", attempt=4), ranks=1)
+    last = train(world, world.config(name, attempt=steps, **settings), ranks=1)
     assert last.manifest is not None
     assert last.manifest.content_digest == whole.manifest.content_digest  # weights, reference, every step's metrics
     assert last.manifest.metrics == whole.manifest.metrics

@@ -41,7 +41,7 @@ def test_no_state_that_the_guards_have_not_seen_is_saved(stage: int, asked: bool
         assert outcome is not None
         assert outcome.error is not None
         assert outcome.error.reason == "NonFiniteLoss"
-        assert f"at optimizer step {POISONED - 1}" in outcome.error.message
+        assert f"at optimizer step {POISONED}" in outcome.error.message
     kept = world.stored(config, "checkpoints/")
     assert kept
     assert all(key.startswith("checkpoints/00000000/") for key in kept), kept

@@ -13,6 +13,8 @@ decreasing function of it, and m and g those of an f-divergence (rho = log pi - 
 | Inverse | 1 / pi; for KL and Hellinger 1 / (pi + 1e-5), 1 / (sqrt(pi) + 1e-5) |
 | Atanh | atanh(1 - pi - 1e-5), for Hellinger plus 0.5 |
 
+pi counts as 1 - 2e-5 where it is more: the published variants are infinite or no number for a certain response.
+
 alpha is the paper's kappa. Of whole responses pi is too small for most variants to act (at 30 nats the published
 default has a gradient of 1e-13) or so small that they explode; Inverse with ForwardKL, +alpha log pi, acts at any
 length and is the default. `probability: TokenMean` takes the geometric mean over tokens instead, which all variants
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 LARGEST_EXPONENT = 87.0
 """Twice its exponential, the largest margin, is still a float32 (the published code cuts at 88.7)."""
 EPSILON = 1e-5
+LIKELIEST = 1.0 - 2 * EPSILON
+"""Beyond it a response counts as that likely: u of a certain one is 0 or below, where g is not finite."""
 
 
 def _capped_exp(exponent: Tensor) -> Tensor:
@@ -48,7 +52,7 @@ def _margin(record: Record, divergence: str) -> Tensor:
 
 def _bonus(log_probability: Tensor, settings: GEBConfig) -> Tensor:
     """g(u(pi)) [n] of the rejected responses' log pi."""
-    probability = log_probability.exp()
+    probability = log_probability.exp().clamp(max=LIKELIEST)
     hellinger, forward = settings.divergence == "Hellinger", settings.divergence == "ForwardKL"
     if settings.bonus == "Inverse":
         if forward:
