@@ -40,7 +40,7 @@ def push(
     from selm_runtime.errors import InvalidInput, TemporaryFailure
     from selm_runtime.push.card import CardFacts, model_card, pushed_model
     from selm_runtime.push.destination import push_folder
-    from selm_runtime.push.registry import OCI
+    from selm_runtime.push.place import OCI
     from selm_runtime.push.targets import check_target
 
     artifacts_spec = run.spec["artifacts"]

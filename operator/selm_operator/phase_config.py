@@ -75,7 +75,7 @@ def phase_config(run: RunView, spec: SELMRunSpec, status: SELMRunStatus, attempt
     )
 
 
-RECIPE = {"iterations", "seed", "generation", "scoring", "training", "evaluation", "schedule"}
+RECIPE = {"iterations", "seed", "model", "data", "generation", "scoring", "training", "evaluation", "schedule"}
 """What of the spec the card of a pushed model shows."""
 
 

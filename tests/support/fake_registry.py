@@ -43,6 +43,16 @@ class FakeRegistry:
     """By a part of a request's line: the statuses that the next ones are answered with; 0: the connection breaks."""
     upload_host: str | None = None
     """Where uploads are led to instead of here, as `scheme://host`."""
+    store_host: str | None = None
+    """Where requests for a blob that is there are led to, as `scheme://host`: `/stored/<digest>` below it."""
+    shown: list[str] = field(default_factory=list)
+    """Credentials that came with requests for what is stored."""
+    stored_head: int = 200
+    """What HEAD of what is stored is answered with: 403 where links are made for GET alone."""
+    redirects: str | None = None
+    """Where whoever begins an upload is sent, as `scheme://host`."""
+    loses_answers: int = 0
+    """So many uploads are taken, and the connection breaks before the answer."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def sent(self) -> list[str]:
@@ -74,6 +84,9 @@ class _Handler(QuietHandler):
             return
         if status is not None:
             self._refuse(status, "TOLD")
+        elif parts.path.startswith("/stored/"):
+            registry.shown += [shown] if (shown := self.headers.get("Authorization")) else []
+            self._answer(registry.stored_head if self.command == "HEAD" else 206)
         elif parts.path == "/token":
             self._token()
         elif not self._allowed():
@@ -104,8 +117,12 @@ class _Handler(QuietHandler):
         name, kind, rest = _split(path)
         if registry.names is not None and name not in registry.names and self.command != "HEAD":
             self._refuse(404, "NAME_UNKNOWN")
+        elif kind == "blobs" and self.command in ("HEAD", "GET") and registry.store_host and rest in registry.sizes:
+            self._answer(307, Location=f"{registry.store_host}/stored/{rest}?signature=x")
         elif kind == "blobs" and self.command == "HEAD":
             self._answer(200 if rest in registry.sizes else 404)
+        elif kind == "blobs" and self.command == "POST" and registry.redirects:
+            self._answer(308, Location=f"{registry.redirects}{self.path}")
         elif kind == "blobs" and self.command == "POST":
             here = registry.upload_host or ""
             self._answer(202, Location=f"{here}/v2/{name}/blobs/uploads/u1?_state=a%2Bb")
@@ -138,6 +155,10 @@ class _Handler(QuietHandler):
         registry.sizes[digest] = size
         if size <= registry.keeps:
             registry.blobs[digest] = bytes(body)
+        if registry.loses_answers:
+            registry.loses_answers -= 1
+            self.close_connection = True
+            return
         self._answer(201)
 
     def _tag(self, place: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import Phase, RunRef
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
-RECIPE = ("iterations", "seed", "generation", "scoring", "training", "evaluation", "schedule")
+RECIPE = ("iterations", "seed", "model", "data", "generation", "scoring", "training", "evaluation", "schedule")
 """Fields of the spec that make the model what it is."""
+_NOT_PUBLIC = re.compile(r"\b(s3|file|https?|oci)://\S*")
+"""Places that only the run's own cluster knows, wherever in the spec they stand; hf:// is everybody's."""
 _NO_RECIPE = ("resources", "shards", "checkpoint", "terminationGracePeriodSeconds", "reportTo")
 _SHOWN_METRICS = (
     ("meanReward", "mean reward"),
@@ -23,6 +26,9 @@ _SHOWN_METRICS = (
     ("kl", "KL to the base"),
 )
 """Of Evaluation's metrics, and their headings."""
+_HALF_WIDTHS = {"meanReward": "meanRewardCI95"}
+_BOUNDS = {"winRateBase": ("winRateBaseLow", "winRateBaseHigh")}
+"""Where a metric's 95 % interval stands among them."""
 _SUITE_METRICS = (
     ("lmEval", "lm-evaluation-harness"),
     ("alpacaEval", "AlpacaEval at equal lengths"),
@@ -101,7 +107,7 @@ def _metrics(manifests: Manifests) -> list[tuple[str, list[str]]]:
     """By iteration, the shown metrics as texts; empty cells where one was not measured."""
     evaluated = sorted(iteration for phase, iteration in manifests if phase is Phase.EVALUATION)
     return [
-        ("base" if iteration == 0 else str(iteration), [_cell(measured.get(name)) for name, _ in _shown(manifests)])
+        ("base" if iteration == 0 else str(iteration), [_cell(measured, name) for name, _ in _shown(manifests)])
         for iteration in evaluated
         for measured in (manifests[Phase.EVALUATION, iteration].metrics,)
     ]
@@ -119,28 +125,42 @@ def _tasks(facts: CardFacts) -> list[tuple[str, str]]:
     return [(name, f"{task['metric']} {task['value']:.4g}") for name, task in tasks.items()]
 
 
-def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def _cell(measured: Mapping[str, float], name: str) -> str:
+    """A metric with its 95 % interval, where there is one; empty where it was not measured."""
+    if name not in measured:
+        return ""
+    text = f"{measured[name]:.4g}"
+    if (half := measured.get(_HALF_WIDTHS.get(name, ""))) is not None:
+        return f"{text} ± {half:.2g}"
+    bounds = [measured[bound] for bound in _BOUNDS.get(name, ()) if bound in measured]
+    return f"{text} [{bounds[0]:.4g}, {bounds[1]:.4g}]" if len(bounds) == 2 else text
 
 
 def recipe(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the spec makes the model what it is, without places and names of Secrets."""
+    """What of the spec makes the model what it is, without places, endpoints and names of Secrets."""
     return {name: _public(spec[name]) for name in RECIPE if spec.get(name) not in (None, [], {})}
 
 
 def _public(value: Any) -> Any:
-    """Without where things run, places of models and references to Secrets."""
+    """Without where things run, where anything lies that is not on the hub, and references to Secrets."""
     if isinstance(value, Mapping):
         return {
-            key: _place(inner) if key == "uri" else _public(inner)
+            key: _without_paths(inner) if key == "engineArgs" else _public(inner)
             for key, inner in value.items()
             if key not in _NO_RECIPE and not key.endswith("Ref")
         }
+    if isinstance(value, str):
+        return _NOT_PUBLIC.sub(r"\1://… (not public)", value)
     return [_public(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _place(uri: str) -> str:
-    return uri if uri.startswith("hf://") else f"{uri.partition('://')[0]}://… (not public)"
+def _without_paths(value: Any) -> Any:
+    """Arguments of an engine may name files of its pod."""
+    if isinstance(value, Mapping):
+        return {key: _without_paths(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_paths(item) for item in value]
+    return "/… (not public)" if isinstance(value, str) and value.startswith("/") else _public(value)
 
 
 def digests(facts: CardFacts) -> list[tuple[str, str]]:

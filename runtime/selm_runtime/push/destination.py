@@ -8,7 +8,7 @@ from pathlib import Path
 from selm_runtime.contract import ArtifactsConfig, PushConfig
 from selm_runtime.push.card import CardFacts
 from selm_runtime.push.oci import push_to_registry
-from selm_runtime.push.registry import OCI
+from selm_runtime.push.place import OCI
 from selm_runtime.push.targets import HUB, Pushed, push_to_hub, push_to_store
 
 

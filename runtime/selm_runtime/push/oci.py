@@ -18,7 +18,8 @@ from selm_runtime.artifacts.manifest import canonical_json, sha256_of_file
 from selm_runtime.artifacts.upload import files_below
 from selm_runtime.push.card import CardFacts, digests, recipe
 from selm_runtime.push.credentials import credentials_for
-from selm_runtime.push.registry import MANIFEST_TYPE, Body, Place, Registry
+from selm_runtime.push.place import Place
+from selm_runtime.push.registry import MANIFEST_TYPE, Body, Registry
 from selm_runtime.push.targets import Pushed
 
 ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"

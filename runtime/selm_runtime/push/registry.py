@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
 from urllib.parse import quote
@@ -22,47 +20,21 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from selm_runtime.artifacts.upload import time_scale
 from selm_runtime.errors import InvalidInput, TemporaryFailure
 from selm_runtime.push.credentials import NONE, Credentials
+from selm_runtime.push.place import Place
 
-OCI = "oci://"
-DEFAULT_TAG = "latest"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-ALLOWED = "oci://<registry>/<name>[:<tag>]"
-"""Of a URI; the name in lower case, as the specification has it."""
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_PLACE = re.compile(
-    r"oci://(?P<host>[a-zA-Z0-9][-.a-zA-Z0-9]*(?::[0-9]+)?)/"
-    rf"(?P<name>{_PART}(?:/{_PART})*)(?::(?P<tag>[a-zA-Z0-9_][-.a-zA-Z0-9_]{{0,127}}))?"
-)
 _API_HOSTS = {"docker.io": "registry-1.docker.io"}
 MOST_ATTEMPTS = 5
 LONGEST_BACKOFF_SECONDS = 20.0
 CONNECT_SECONDS, SILENT_SECONDS = 10.0, 60.0
+FINISH_SECONDS = 900.0
+"""How long a registry may be silent once a blob is sent: it hashes and moves gigabytes before it answers."""
+MOST_REDIRECTS = 5
+FIRST_BYTE = {"Range": "bytes=0-0"}
 
 Body = Callable[[], Iterator[bytes]]
 """Makes the body anew for each attempt."""
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Place:
-    """A tag of a repository in a registry."""
-
-    host: str
-    """With its port, where the URI has one."""
-    name: str
-    tag: str
-
-    @classmethod
-    def of(cls, uri: str, field: str) -> Place:
-        """Raises InvalidInput for what is no place in a registry."""
-        match = _PLACE.fullmatch(uri)
-        if match is None:
-            raise InvalidInput("InvalidURI", f"{field}: found {uri!r}, allowed is {ALLOWED}")
-        return cls(match["host"], match["name"], match["tag"] or DEFAULT_TAG)
-
-    @property
-    def uri(self) -> str:
-        return f"{OCI}{self.host}/{self.name}:{self.tag}"
 
 
 class _Again(Exception):
@@ -89,21 +61,38 @@ class Registry:
         self._client.close()
 
     def has_blob(self, digest: str) -> bool:
-        """Whether the repository has it."""
+        """Whether the repository has it.
 
-        def ask() -> bool:
-            response = self._send("HEAD", self._url(f"blobs/{digest}"))
-            if response.status_code == 404:
-                return False
+        Registries that keep blobs in an object store lead there, also where they are only asked whether it is there. Such
+        a link may be made for GET alone, so where HEAD is refused the first byte is asked for; in doubt it is not there.
+        """
+
+        return self._persistently(lambda: self._has_blob(digest))
+
+    def _has_blob(self, digest: str) -> bool:
+        response = self._send("HEAD", self._url(f"blobs/{digest}"))
+        if response.status_code == 404:
+            return False
+        if not response.has_redirect_location:
             self._check(response)
             return True
-
-        return self._persistently(ask)
+        if self._follow("HEAD", self._led_to(response)).is_success:
+            return True
+        again = self._send("GET", self._url(f"blobs/{digest}"), FIRST_BYTE)
+        return again.has_redirect_location and self._follow("GET", self._led_to(again), FIRST_BYTE).is_success
 
     def push_blob(self, digest: str, size: int, body: Body) -> None:
-        """Send a blob of `size` bytes; the registry holds it against its digest. It is not looked whether it is there."""
+        """Send a blob of `size` bytes; the registry holds it against its digest.
+
+        Whether it is there is looked at only after a request that broke off: its end may have come through.
+        """
+        tried = False
 
         def send() -> None:
+            nonlocal tried
+            if tried and self._has_blob(digest):
+                return
+            tried = True
             begun = self._send("POST", self._url("blobs/uploads/"), {"Content-Length": "0"})
             self._check(begun)
             place = self._safe(self._origin.join(begun.headers.get("Location", "")))
@@ -124,7 +113,10 @@ class Registry:
         """Of what the tag names; None where it names nothing."""
 
         def ask() -> str | None:
-            response = self._send("GET", self._url(f"manifests/{self._place.tag}"), {"Accept": MANIFEST_TYPE})
+            accepted = {"Accept": MANIFEST_TYPE}
+            response = self._send("GET", self._url(f"manifests/{self._place.tag}"), accepted)
+            if response.has_redirect_location:
+                response = self._follow("GET", self._led_to(response), accepted)
             if response.status_code == 404:
                 return None
             self._check(response)
@@ -164,10 +156,28 @@ class Registry:
         if self._authorization is not None and self._is_own(url):  # an upload may be led to another host
             sent["Authorization"] = self._authorization
         try:
-            return self._client.request(method, url, headers=sent, content=None if body is None else body())
+            if body is None:
+                return self._client.request(method, url, headers=sent)
+            patience = httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS, read=FINISH_SECONDS)
+            return self._client.request(method, url, headers=sent, content=body(), timeout=patience)
         except httpx.TransportError as error:
             self._refuse_tls(error)
             raise _Again(f"it does not answer: {error or type(error).__name__}") from error
+
+    def _led_to(self, response: httpx.Response) -> httpx.URL:
+        return self._safe(response.url.join(response.headers["Location"]))
+
+    def _follow(self, method: str, url: httpx.URL, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        """What a place answers that the registry leads to, over further ones; only the registry is shown credentials."""
+        for _ in range(MOST_REDIRECTS):
+            response = self._send(method, url, headers)
+            if not response.has_redirect_location:
+                return response
+            url = self._led_to(response)
+        raise InvalidInput(
+            "PushRefused",
+            f"{self._field}: {self._place.uri} leads on more than {MOST_REDIRECTS} times, at last to {url.host}",
+        )
 
     def _is_own(self, url: httpx.URL) -> bool:
         return (url.scheme, url.netloc) == (self._origin.scheme, self._origin.netloc)
@@ -232,6 +242,13 @@ class Registry:
                 "MissingRepository",
                 f"{self._field}: {self._place.host} has no repository {self._place.name} and makes none by a push "
                 f"(404{text})",
+            )
+        if response.has_redirect_location:
+            led = self._led_to(response)
+            raise InvalidInput(
+                "PushRefused",
+                f"{self._field}: {self._place.host} takes no push and leads to {led.scheme}://{led.netloc.decode()} ({status}); "
+                "allowed is the registry itself",
             )
         raise InvalidInput("PushRefused", f"{self._field}: {self._place.uri} is refused ({status}{text})")
 

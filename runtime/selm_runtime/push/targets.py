@@ -19,7 +19,7 @@ from selm_runtime.artifacts.manifest import canonical_json, digest_of, sha256_of
 from selm_runtime.artifacts.store import NotFound, Store, open_uri
 from selm_runtime.artifacts.upload import files_below
 from selm_runtime.errors import InvalidInput, TemporaryFailure
-from selm_runtime.push.registry import ALLOWED, OCI, Place
+from selm_runtime.push.place import ALLOWED, OCI, Place
 
 HUB = "hf://"
 LIST = "selm-push.json"

@@ -188,6 +188,16 @@ def manifest(phase: Phase, iteration: int, names: tuple[str, ...] = (), **more: 
     )
 
 
+MEASURED = {
+    "meanReward": 0.75,
+    "meanRewardCI95": 0.0312,
+    "winRateBase": 0.625,
+    "winRateBaseLow": 0.51,
+    "winRateBaseHigh": 0.74,
+    "kl": 1.23456,
+}
+
+
 def facts(iteration: int = 1, **spec: Any) -> CardFacts:
     preparation = manifest(
         Phase.PREPARATION,
@@ -204,12 +214,35 @@ def facts(iteration: int = 1, **spec: Any) -> CardFacts:
         (Phase.PREPARATION, 0): preparation,
         (Phase.TRAINING, 1): manifest(Phase.TRAINING, 1, ("model/config.json", "model/model.safetensors")),
         (Phase.EVALUATION, 0): manifest(Phase.EVALUATION, 0, metrics={"meanReward": 0.25, "winRateBase": 0.5}),
-        (Phase.EVALUATION, 1): manifest(Phase.EVALUATION, 1, metrics={"meanReward": 0.75, "kl": 1.23456}),
+        (Phase.EVALUATION, 1): manifest(Phase.EVALUATION, 1, metrics=MEASURED),
     }
     given = {
         "iterations": 1,
         "model": {"uri": "hf://own/base", "tokenSecretRef": {"name": "hub-token"}},
-        "scoring": {"scorers": [{"name": "rm", "rewardModel": {"uri": "s3://secret-bucket/rm"}}], "shards": 3},
+        "data": {
+            "uri": "s3://secret-bucket/data",
+            "split": "train_prefs",
+            "portions": 3,
+            "heldOut": {"split": "test_prefs", "limit": 500},
+            "selection": {"of": "Chosen", "keep": 0.5, "resources": {"limits": {"nvidia.com/gpu": 1}}},
+        },
+        "generation": {"engineArgs": {"tokenizer": "/mnt/secret-volume/tokenizer", "hf_overrides": {"a": ["/mnt/b"]}}},
+        "scoring": {
+            "scorers": [
+                {"name": "rm", "rewardModel": {"uri": "s3://secret-bucket/rm"}},
+                {
+                    "name": "judge",
+                    "judge": {
+                        "endpoint": "http://judge.secret-namespace.svc:8000/v1",
+                        "model": "judge-8b",
+                        "template": "s3://secret-bucket/ask.txt",
+                        "apiKeySecretRef": {"name": "judge-key"},
+                    },
+                },
+            ],
+            "shards": 3,
+        },
+        "evaluation": {"alpacaEval": {"template": "file:///mnt/secret-volume/alpaca.txt"}},
         "training": {"objective": {"type": "SELM", "alpha": 0.001}, "resources": {"limits": {"nvidia.com/gpu": 8}}},
         "artifacts": {"uri": "s3://secret-bucket/runs", "credentialsSecretRef": {"name": "s3-keys"}},
         **spec,
@@ -224,9 +257,17 @@ def test_a_card_holds_recipe_data_metrics_and_digests() -> None:
     assert "datasets" not in header
     assert "# zephyr, iteration 1" in card
     assert "picks iteration 1" in card
-    assert "| base | 0.25 | 0.5 |  |  |\n| 1 | 0.75 |  |  | 1.235 |" in card
+    assert "| base | 0.25 | 0.5 |  |  |\n| 1 | 0.75 ± 0.031 | 0.625 [0.51, 0.74] |  | 1.235 |" in card
     recipe = yaml.safe_load(card.split("```yaml")[1].split("```")[0])
     assert recipe["training"] == {"objective": {"type": "SELM", "alpha": 0.001}}
+    assert recipe["model"] == {"uri": "hf://own/base"}
+    assert recipe["data"] == {
+        "uri": "s3://… (not public)",
+        "split": "train_prefs",
+        "portions": 3,
+        "heldOut": {"split": "test_prefs", "limit": 500},
+        "selection": {"of": "Chosen", "keep": 0.5},
+    }
     assert "40 rows for training, 5 held out" in card
     assert "2 rows whose prompts are evaluated on were left out" in card
     trained = facts().manifests[Phase.TRAINING, 1]
@@ -236,8 +277,11 @@ def test_a_card_holds_recipe_data_metrics_and_digests() -> None:
 
 def test_a_card_tells_no_secret_and_no_place_in_a_store() -> None:
     card = model_card(facts())
-    for private in ("secret-bucket", "hub-token", "s3-keys", "nvidia", "shards"):
+    for private in ("secret-", "/mnt/", "hub-token", "s3-keys", "judge-key", "nvidia", "shards"):
         assert private not in card
+    scorers = yaml.safe_load(card.split("```yaml")[1].split("```")[0])["scoring"]["scorers"]
+    hidden = "… (not public)"
+    assert scorers[1]["judge"] == {"endpoint": f"http://{hidden}", "model": "judge-8b", "template": f"s3://{hidden}"}
 
 
 def test_a_card_shows_the_suites_that_were_run() -> None:
@@ -252,7 +296,7 @@ def test_a_card_shows_the_suites_that_were_run() -> None:
     )
     card = model_card(replace(told, manifests={**told.manifests, (Phase.EVALUATION, 1): measured}))
     assert "KL to the base | lm-evaluation-harness |" in card
-    assert "| base | 0.25 | 0.5 |  |  |  |\n| 1 | 0.75 |  |  | 1.235 | 0.5123 |" in card
+    assert "| base | 0.25 | 0.5 |  |  |  |\n| 1 | 0.75 ± 0.031 | 0.625 [0.51, 0.74] |  | 1.235 | 0.5123 |" in card
     assert "Tasks of lm-evaluation-harness, of this model: arc_easy acc 0.5123.\n\n## Recipe" in card
     assert "lm-evaluation-harness" not in model_card(told)
 

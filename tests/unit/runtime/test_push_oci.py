@@ -28,13 +28,19 @@ from selm_runtime.errors import InvalidInput, TemporaryFailure
 from selm_runtime.push.card import digests
 from selm_runtime.push.credentials import NONE, Credentials, credentials_for
 from selm_runtime.push.oci import ARTIFACT_TYPE, FILE_PATH, RECIPE, push_to_registry
-from selm_runtime.push.registry import MOST_ATTEMPTS, Place
+from selm_runtime.push.place import Place
+from selm_runtime.push.registry import MOST_ATTEMPTS
 from selm_runtime.push.targets import Pushed
 from support.fake_registry import IDENTITY, PASSWORD, USER, FakeRegistry, fake_registry
 from support.oci_push import NAME, facts
 from support.real_registry import PROGRAM, real_registry
 from support.tls_server import tls_server
 
+RECIPE_OF_FACTS = {
+    "seed": 7,
+    "model": {"uri": "s3://… (not public)"},
+    "training": {"objective": {"type": "SELM"}},
+}
 KEYS = {ENV_REGISTRY_USERNAME: USER, ENV_REGISTRY_PASSWORD: PASSWORD}
 
 
@@ -80,7 +86,7 @@ def whole(folder: Path, manifest: Mapping[str, Any], blob: Any) -> None:
     config = json.loads(blob(manifest["config"]["digest"]))
     assert config["modelfs"] == {"type": "layers", "diffIds": [layer["digest"] for layer in manifest["layers"]]}
     assert config["descriptor"] == {"name": "zephyr", "version": "iteration-1"}
-    assert yaml.safe_load(blob(files[RECIPE]["digest"])) == {"seed": 7, "training": {"objective": {"type": "SELM"}}}
+    assert yaml.safe_load(blob(files[RECIPE]["digest"])) == RECIPE_OF_FACTS
 
 
 def test_the_tag_names_every_file_the_recipe_and_the_digests(registry: FakeRegistry, model: Path) -> None:
@@ -93,8 +99,7 @@ def test_the_tag_names_every_file_the_recipe_and_the_digests(registry: FakeRegis
     assert annotations["dev.selm.iteration"] == "1"
     assert {digest for _, digest in digests(facts())} <= set(annotations.values())
     assert registry.sent()[-1] == f"PUT /v2/{NAME}/manifests/v1"
-    for private in (b"secret-bucket", b"s3://"):
-        assert not any(private in blob for blob in (*registry.blobs.values(), stored))
+    assert not any(b"secret-bucket" in blob for blob in (*registry.blobs.values(), stored))
 
 
 def test_again_changes_nothing_and_other_weights_send_themselves_alone(registry: FakeRegistry, model: Path) -> None:
@@ -212,6 +217,32 @@ def test_wrong_credentials_are_told_without_them(auth: str, model: Path) -> None
         with pytest.raises(InvalidInput, match="does not let whoever shows no credentials push"):
             push(registry.host, model)
         assert registry.sizes == {}
+
+
+@pytest.mark.parametrize("head", [200, 403])
+def test_blobs_in_an_object_store_to_which_the_registry_leads_are_not_sent_again(head: int, model: Path) -> None:
+    with fake_registry("Basic") as registry, fake_registry() as store:
+        registry.store_host, store.stored_head = f"http://{store.host}", head
+        push(registry.host, model, KEYS)
+        assert not store.requests, "nothing was there"
+        sent = registry.sent()
+        push(registry.host, model, KEYS)
+        assert [line for line in registry.sent()[len(sent) :] if "/blobs/" in line] == []
+        assert store.requests
+        assert store.shown == [], "credentials are the registry's alone"
+
+
+def test_an_upload_whose_end_came_through_is_not_sent_again(registry: FakeRegistry, model: Path) -> None:
+    registry.loses_answers = 1
+    push(registry.host, model)
+    uploads = [line for line in registry.sent() if "/blobs/" in line]
+    assert len(uploads) == len(registry.sizes)
+
+
+def test_a_registry_that_leads_pushes_elsewhere_is_told(registry: FakeRegistry, model: Path) -> None:
+    registry.redirects = "http://other.example"
+    with pytest.raises(InvalidInput, match=r"takes no push and leads to http://other\.example \(308\)"):
+        push(registry.host, model)
 
 
 def test_an_upload_that_is_led_elsewhere_takes_no_credentials_along(model: Path) -> None:

@@ -224,7 +224,11 @@ def test_a_rank_that_stands_still_is_noticed_within_the_short_patience(world: Tr
             id="two epochs, half of a batch the data's own pairs, the base as reference",
             marks=pytest.mark.long,
         ),
-        pytest.param({"objective": {"type": "AlphaDPO", "alpha": 0.1, "beta": 0.1}}, id="running statistics", marks=pytest.mark.long),
+        pytest.param(
+            {"objective": {"type": "AlphaDPO", "alpha": 0.1, "beta": 0.1}},
+            id="running statistics",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_stopped_after_every_single_step_the_training_ends_as_if_undisturbed(
