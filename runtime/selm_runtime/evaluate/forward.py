@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,8 @@ class Passage:
     responses: tuple[Tokens, ...]
 
 
+MOST_RESPONSES = 3
+"""Of a passage: the roles that the trainer's packing has."""
 LogProbSums = dict[int, tuple[float, ...]]
 """By row: one sum a response, in nats, in the passage's order."""
 
@@ -101,14 +103,9 @@ def log_prob_sums(
     return results
 
 
-def first_sums(sums: Mapping[int, tuple[float, ...]]) -> dict[int, float]:
-    """The first response's sum by row."""
-    return {row: values[0] for row, values in sums.items()}
-
-
 def _as_pair(passage: Passage) -> Pair:
     """The trainer's packing takes three roles; absent ones repeat the last response, which is run once all the same."""
-    if not 1 <= len(passage.responses) <= 3:
+    if not 1 <= len(passage.responses) <= MOST_RESPONSES:
         raise ValueError(f"row {passage.row}: {len(passage.responses)} responses; one to three are allowed")
     first, second, third = (*passage.responses, *[passage.responses[-1]] * 2)[:3]
     return Pair(passage.row, passage.prompt, chosen=first, rejected=second, explored=(third,))

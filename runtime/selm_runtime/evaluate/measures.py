@@ -51,12 +51,15 @@ MaybeScores = Sequence[float | None]
 
 
 def reward_figures(
-    scores: MaybeScores, base: MaybeScores | None, previous: tuple[MaybeScores, MaybeScores] | None
+    scores: MaybeScores,
+    base: MaybeScores | None,
+    with_base: tuple[MaybeScores, MaybeScores] | None,
+    with_previous: tuple[MaybeScores, MaybeScores] | None,
 ) -> RewardFigures:
     """Mean reward with its 95 % interval, paired gain over the base, and win rates (ties half).
 
-    `previous` holds both sides' scores, for a ranker's are of that comparison alone. Without `base` the scores are the
-    base's own: gain 0 and win rates 0.5 by definition. Prompts without a score (on either side of a comparison) are
+    `base` are the scores that the base's own evaluation kept; without them the scores are the base's: gain 0 and win
+    rates 0.5 by definition. The other two hold both sides' scores, for a ranker's are of one comparison alone. Prompts without a score (on either side of a comparison) are
     left out. Raises InvalidInput where none is left.
     """
     mean = estimate(_both_known(scores, scores)[0])
@@ -66,8 +69,8 @@ def reward_figures(
         mean_reward_half_width=mean.half_width,
         gain=gain.mean,
         gain_half_width=gain.half_width,
-        base=EVEN if base is None else win_rate(*_both_known(scores, base)),
-        previous=EVEN if previous is None else win_rate(*_both_known(*previous)),
+        base=EVEN if with_base is None else win_rate(*_both_known(*with_base)),
+        previous=EVEN if with_previous is None else win_rate(*_both_known(*with_previous)),
     )
 
 
@@ -151,11 +154,16 @@ def divergence(policy: Sequence[HeldOutLogProbs]) -> tuple[float, float]:
     return total / len(ratios), total / sum(held.response_tokens for held in policy)
 
 
-def mean_log_ratio(policy: Mapping[int, float], reference: Mapping[int, float]) -> float | None:
+def mean_log_ratio(policy: Mapping[int, Sequence[float]], reference: Mapping[int, Sequence[float]]) -> float | None:
     """The mean over rows of log π(y) − log π_ref(y): of the explored responses, what the optimism term pushes down.
 
-    Both by row id, over the same rows. None for no rows; raises KeyError where the reference lacks a row.
+    Both by row id, each response's sum in the same order; a row with several responses counts by their mean, as in the
+    loss. None for no rows; raises KeyError where the reference lacks a row.
     """
     if not policy:
         return None
-    return math.fsum(value - reference[row] for row, value in policy.items()) / len(policy)
+    ratios = [
+        math.fsum(ours - theirs for ours, theirs in zip(sums, reference[row], strict=True)) / len(sums)
+        for row, sums in policy.items()
+    ]
+    return math.fsum(ratios) / len(ratios)

@@ -15,7 +15,7 @@ from selm_runtime.contract import Phase
 from selm_runtime.data.rows import held_out_rows_of
 from selm_runtime.data.tokens import load_tokenizer
 from selm_runtime.errors import InvalidInput
-from selm_runtime.evaluate.duels import Duel, duels_with_previous
+from selm_runtime.evaluate.duels import Duel, duels_with_base, duels_with_previous
 from selm_runtime.evaluate.held_out import generate_held_out
 from selm_runtime.evaluate.history import LOG_PROBS_FILE, RESPONSES_FILE, REWARDS_FILE, Past, read_history
 from selm_runtime.evaluate.log_probs import measure_log_probs
@@ -55,12 +55,15 @@ def evaluate(ctx: PhaseContext) -> None:
         tokenizer = load_tokenizer(model, trust_remote_code=ctx.config.model.trust_remote_code)
     responses = generate_held_out(ctx, model, tokenizer, rows)
     with ctx.reporter.stage("scores"):
-        scores, duels = _score(ctx, preparation, rows, responses, past)
+        scores, with_base, with_previous = _score(ctx, preparation, rows, responses, past)
     ctx.stop.check()
     log_probs, explored = measure_log_probs(ctx, preparation, model, tokenizer, rows, responses)
     suites = run_suites(ctx, preparation, model, tokenizer)
     names = (COMBINED, *scores.by_scorer)
-    figures = {name: reward_figures(scores.of(name), past.base_scores(name), duels.get(name)) for name in names}
+    figures = {
+        name: reward_figures(scores.of(name), past.base_scores(name), with_base.get(name), with_previous.get(name))
+        for name in names
+    }
     tokens = [len(ids) for ids in responses["response_ids"].to_pylist()]
     bias = {name: _length_bias(past, name, scores.of(name), tokens) for name in names}
     texts = responses["text"].to_pylist()
@@ -99,14 +102,17 @@ def policy_manifest(ctx: PhaseContext) -> Manifest:
 
 def _score(
     ctx: PhaseContext, preparation: Manifest, rows: Sequence[Row], responses: pa.Table, past: Past
-) -> tuple[Scores, dict[str, Duel]]:
+) -> tuple[Scores, Mapping[str, Duel], Mapping[str, Duel]]:
+    """The scores, and by scorer's name both sides' in the comparison with the base and the iteration before."""
     ours = _scorables(rows, responses)
     base = _earlier(ctx, rows, 0) if ctx.config.iteration else None
     scorers = run_scorers(ctx, preparation)
     try:
-        scores = score_held_out(scorers, ours, base, ctx.config.scoring)
+        scores, bases = score_held_out(scorers, ours, base, ctx.config.scoring)
+        with_base = duels_with_base(scores, bases, past)
         previous = _earlier(ctx, rows, ctx.config.iteration - 1) if ctx.config.iteration > 1 else None
-        return scores, duels_with_previous(scorers, scores, ours, previous, past, ctx.config.scoring)
+        with_previous = duels_with_previous(scorers, scores, ours, previous, past, ctx.config.scoring, with_base)
+        return scores, with_base, with_previous
     finally:
         close_all(scorers)
 

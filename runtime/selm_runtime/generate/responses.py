@@ -36,15 +36,22 @@ def responses_table(responses: ChunkResponses, texts: Sequence[str]) -> pa.Table
     return pa.table(columns, schema=RESPONSES)
 
 
-def count_responses(responses: ChunkResponses, texts: Sequence[str]) -> dict[str, float]:
+def count_responses(responses: ChunkResponses, texts: Sequence[str], policies: Sequence[str]) -> dict[str, float]:
     """What is summed over chunks. `finished` ended by themselves, the others were cut at `maxTokens`; `empty` have no text
-    but space; `truncatedPrompts` were longer than `maxPromptLength`.
+    but space; `truncatedPrompts` were longer than `maxPromptLength`: counted
+    with the first of the iteration's `policies` alone, whose prompts the others answer, too.
     """
     completions = responses.completions
     return {
         "prompts": responses.plan.prompts,
         "responses": len(completions),
-        "truncatedPrompts": len({planned.prompt.row for planned in responses.plan.responses if planned.prompt.cut}),
+        "truncatedPrompts": len(
+            {
+                planned.prompt.row
+                for planned in responses.plan.responses
+                if planned.prompt.cut and planned.policy == policies[0]
+            }
+        ),
         "promptTokens": sum(len(planned.prompt.ids) for planned in responses.plan.responses),
         "tokens": sum(len(completion.ids) for completion in completions),
         "finished": sum(completion.finish_reason == "stop" for completion in completions),

@@ -170,6 +170,6 @@ def _commit(ctx: PhaseContext, responses: ChunkResponses, texts: Sequence[str]) 
     path = ctx.scratch / f"responses-{chunk:05d}.parquet"
     table = responses_table(responses, texts)
     pq.write_table(table, path)
-    counts = count_responses(responses, texts)
+    counts = count_responses(responses, texts, ctx.config.generation.policies)
     ctx.folder.commit_chunk(chunk, {"responses.parquet": path}, rows=len(table), metrics=counts)
     path.unlink()

@@ -148,17 +148,24 @@ def score_held_out(
     responses: Sequence[Scorable],
     base: Sequence[Scorable] | None,
     scoring: ScoringConfig,
-) -> Scores:
-    """Scores of one response a prompt; rankers compare it with `base`'s response (None: these are the base's own)."""
+) -> tuple[Scores, Scores | None]:
+    """Scores of one response a prompt; rankers compare it with `base`'s response (None: these are the base's own).
+
+    The second are the base's in the same comparison; None where no ranker compares, for a score then stands by itself.
+    """
     compares = any(isinstance(weighted.scorer, PairwiseRanker) for weighted in scorers)
     others = responses if base is None else base
     prompts = [[response, other] if compares else [response] for response, other in zip(responses, others, strict=True)]
     plain = scoring.model_copy(update={"pairing": scoring.pairing.model_copy(update={"rule": "BestWorst"})})
     scores = score_prompts(scorers, prompts, plain)
-    return Scores(
-        {name: [its[0] for its in of_prompts] for name, of_prompts in scores.by_scorer.items()},
-        [its[0] for its in scores.combined],
-    )
+
+    def side(place: int) -> Scores:
+        return Scores(
+            {name: [its[place] for its in of_prompts] for name, of_prompts in scores.by_scorer.items()},
+            [its[place] for its in scores.combined],
+        )
+
+    return side(0), side(1) if compares and base is not None else None
 
 
 def _verdicts(weighted: WeightedScorer, prompts: Sequence[Sequence[Scorable]]) -> list[Verdict]:

@@ -59,6 +59,26 @@ def bring_pairs(folder: PhaseFolder, model: Path, into: Path, between: Callable[
     return PairCounts(pairs, truncated, source.inverted)
 
 
+def explored_responses(record: Mapping[str, Any], config: PhaseConfig) -> tuple[Tokens, ...]:
+    """Of a pair in Scoring's table: the first response of the policy that is explored, or all (`explored: Mean`).
+
+    Empty where the objective runs none. Raises InvalidInput where that policy gave no response.
+    """
+    policy, mean = explored_policy(config), in_force(config).explored == "Mean"
+    if policy is None:
+        return ()
+    if policy == "Current" and not mean:
+        return (tuple(record["explored_ids"]),)
+    found = [tuple(c["ids"]) for c in record["candidates"] if c["source"].startswith(f"{policy}:")]
+    if not found:
+        raise InvalidInput(
+            "NoExploredResponse",
+            f"row {record['row']} has no response of the policy {policy} among its candidates, which "
+            f"spec.training.objective.type {config.training.objective.type} explores",
+        )
+    return tuple(found) if mean else (found[0],)
+
+
 class _Source:
     """The pairs of one training, from wherever they are."""
 
@@ -67,7 +87,6 @@ class _Source:
         self._config = folder.config
         self._model = model
         self._needs = needs_of(folder.config)
-        self._policy = explored_policy(folder.config)
         self.inverted = 0
 
     @cached_property
@@ -128,25 +147,11 @@ class _Source:
                     prompt=tuple(record["prompt_ids"]),
                     chosen=tuple(record["chosen_ids"]),
                     rejected=tuple(record["rejected_ids"]),
-                    explored=self._explored(record) if self._policy else (),
+                    explored=explored_responses(record, self._config),
                     chosen_score=record["chosen_score"],
                     rejected_score=record["rejected_score"],
                     age=self._config.iteration - iteration,
                 )
-
-    def _explored(self, record: Mapping[str, Any]) -> tuple[Tokens, ...]:
-        """The first response of the policy that is explored, or all of them (`explored: Mean`)."""
-        mean = in_force(self._config).explored == "Mean"
-        if self._policy == "Current" and not mean:
-            return (tuple(record["explored_ids"]),)
-        found = [tuple(c["ids"]) for c in record["candidates"] if c["source"].startswith(f"{self._policy}:")]
-        if not found:
-            raise InvalidInput(
-                "NoExploredResponse",
-                f"row {record['row']} has no response of the policy {self._policy} among its candidates, which "
-                f"spec.training.objective.type {self._config.training.objective.type} explores",
-            )
-        return tuple(found) if mean else (found[0],)
 
     def _offline(self, iteration: int) -> Iterator[Pair]:
         """The portion's own pairs, tokenised as generation and scoring tokenise; nothing is explored."""

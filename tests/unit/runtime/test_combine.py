@@ -163,13 +163,17 @@ def test_equal_candidates_are_scored_once_and_get_one_score() -> None:
 def test_held_out_responses_are_ranked_against_the_bases() -> None:
     scorers = [WeightedScorer(Longer(), 1.0)]
     ours, base = scorables("aaaa", "b", "cc?"), scorables("aa", "bbb", "c")
-    of_the_base = score_held_out(scorers, base, None, SCORING)
+    of_the_base, none = score_held_out(scorers, base, None, SCORING)
+    assert none is None
     assert of_the_base.combined == [0.0, 0.0, 0.0]
-    assert score_held_out(scorers, ours, base, SCORING).of("longer") == [2.0, -2.0, None]
+    scores, bases = score_held_out(scorers, ours, base, SCORING)
+    assert bases is not None
+    assert scores.of("longer") == [2.0, -2.0, None]
+    assert bases.of("longer") == [-2.0, 2.0, None]
 
 
 def test_held_out_responses_of_mixed_scorers_win_by_the_weight_of_those_that_prefer_them() -> None:
     scorers = [WeightedScorer(Longer(), 1.0), WeightedScorer(Words(), 2.0)]
     ours, base = scorables("a a a", "bbbbb"), scorables("aaaaaaaa", "b b")
-    assert score_held_out(scorers, base, None, SCORING).of(COMBINED) == [1.5, 1.5]
-    assert score_held_out(scorers, ours, base, SCORING).of(COMBINED) == [2.0, 1.0]
+    assert score_held_out(scorers, base, None, SCORING)[0].of(COMBINED) == [1.5, 1.5]
+    assert score_held_out(scorers, ours, base, SCORING)[0].of(COMBINED) == [2.0, 1.0]

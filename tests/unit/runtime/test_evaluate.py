@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import Phase, ScoringConfig
 from selm_runtime.errors import InvalidInput
 from selm_runtime.evaluate import held_out, phase, run
-from selm_runtime.evaluate.duels import duels_with_previous
+from selm_runtime.evaluate.duels import duels_with_base, duels_with_previous
 from selm_runtime.evaluate.history import Past
 from selm_runtime.evaluate.measures import (
     HeldOutLogProbs,
@@ -29,7 +30,7 @@ from selm_runtime.evaluate.measures import (
 from selm_runtime.evaluate.retention import models_to_remove
 from selm_runtime.evaluate.texts import distinct_trigrams, form_figures, length_figures
 from selm_runtime.score.interface import Comparisons, Scorable, WeightedScorer
-from selm_runtime.score.scorers import Scores
+from selm_runtime.score.scorers import Scores, score_held_out
 from selm_runtime.tables import PAIRS
 from support.fake_engine import FakeEngine
 from support.phase_world import PhaseWorld
@@ -177,24 +178,32 @@ def _check_log_probs(manifest: Manifest, kept: dict, base: dict, models: list[Pa
     assert manifest.metrics["exploredLogRatio"] == pytest.approx(sum(explored) / 8, abs=1e-3)
 
 
-def _commit_pairs(world: PhaseWorld, iteration: int) -> None:
-    """A Scoring of the iteration, eight pairs in two chunks."""
-    with world.context(Phase.GENERATION, iteration) as ctx:
-        for chunk in range(2):
+def _commit_pairs(
+    world: PhaseWorld, iteration: int, answers: Mapping[str, list[int]] | None = None, **settings: Any
+) -> None:
+    """A Scoring of the iteration, eight pairs in two chunks; `answers` are each row's candidates by their source."""
+    with world.context(Phase.GENERATION, iteration, **settings) as ctx:
+        for chunk in range(ctx.folder.total_chunks()):
             ctx.folder.commit_chunk(chunk, {}, rows=0)
-        world.record(ctx.folder.compose(2))
-    with world.context(Phase.SCORING, iteration) as ctx:
+        world.record(ctx.folder.compose(ctx.folder.total_chunks()))
+    with world.context(Phase.SCORING, iteration, **settings) as ctx:
         for chunk, rows in ((0, range(5)), (1, range(5, 8))):
             records = [
                 {
                     "row": row,
                     "prompt_ids": [1, 3, row],
-                    **{f"{role}_ids": [30 + row, 2] for role in ("chosen", "explored")},
+                    **{
+                        f"{role}_ids": answers["Current:0"] if answers else [30 + row, 2]
+                        for role in ("chosen", "explored")
+                    },
                     "rejected_ids": [9, 2],
                     **{f"{role}_source": "Current:0" for role in ("chosen", "rejected", "explored")},
                     "chosen_score": 1.0,
                     "rejected_score": 0.0,
-                    "candidates": [],
+                    "candidates": [
+                        {"source": source, "ids": ids, "text": "", "finish_reason": "stop", "score": 0.0}
+                        for source, ids in (answers or {}).items()
+                    ],
                 }
                 for row in rows
             ]
@@ -287,14 +296,15 @@ def test_divergence_by_response_and_by_token() -> None:
 
 
 def test_mean_log_ratio_takes_the_same_rows() -> None:
-    assert mean_log_ratio({1: -1.0, 2: -2.0}, {1: -2.0, 2: -2.5, 9: 0.0}) == pytest.approx(0.75)
+    assert mean_log_ratio({1: [-1.0], 2: [-2.0]}, {1: [-2.0], 2: [-2.5], 9: [0.0]}) == pytest.approx(0.75)
+    assert mean_log_ratio({1: [-1.0], 2: [-2.0, -4.0]}, {1: [-2.0], 2: [-2.5, -2.5]}) == pytest.approx(0.25)
     assert mean_log_ratio({}, {}) is None
     with pytest.raises(KeyError):
-        mean_log_ratio({1: -1.0}, {})
+        mean_log_ratio({1: [-1.0]}, {})
 
 
 def test_the_base_against_itself() -> None:
-    figures = reward_figures([0.1, 0.4], None, None)
+    figures = reward_figures([0.1, 0.4], None, None, None)
     assert (figures.gain, figures.win_rate_base, figures.win_rate_previous) == (0.0, 0.5, 0.5)
     assert math.isclose(figures.mean_reward, 0.25)
 
@@ -351,9 +361,66 @@ def test_a_ranker_is_asked_about_the_two_iterations_responses() -> None:
     # What both kept are margins over unlike base responses: by them alone the first would have lost.
     past = Past(previous_rewards={"likes": [5.0, 1.0, 1.0], "Combined": [5.0, 1.0, 1.0]})
     scores = Scores({"likes": [1.0, 2.0, 3.0]}, [1.0, 2.0, 3.0])
-    duels = duels_with_previous(ranker, scores, ours, previous, past, scoring)
-    assert reward_figures([1.0, 2.0, 3.0], None, duels["likes"]).win_rate_previous == pytest.approx(0.5)
+    duels = duels_with_previous(ranker, scores, ours, previous, past, scoring, {})
+    assert reward_figures([1.0, 2.0, 3.0], None, None, duels["likes"]).win_rate_previous == pytest.approx(0.5)
     assert [a > b for a, b in zip(*duels["likes"], strict=True)] == [True, False, False]  # type: ignore[operator]
-    first = duels_with_previous(ranker, scores, ours, None, past, scoring)
-    assert first["likes"] == ([1.0, 2.0, 3.0], [5.0, 1.0, 1.0])
-    assert duels_with_previous(ranker, scores, ours, None, Past(), scoring) == {}
+    assert duels_with_previous(ranker, scores, ours, None, Past(), scoring, {}) == {}
+
+
+def test_against_the_base_a_length_penalty_weighs_as_it_does_in_a_pair() -> None:
+    """One point better and four tokens longer at 0.6 a token: the pair says it wins, two kept margins said it lost."""
+    ranker, scoring = [WeightedScorer(_Likes(), 1.0)], ScoringConfig(scorers=(), length_penalty=0.6)
+    ours = [Scorable(0, [], "long b", "stop", {}, 5)]
+    base = [Scorable(0, [], "a", "stop", {}, 2)]
+    kept, _ = score_held_out(ranker, base, None, scoring)
+    past = Past(base_rewards={"likes": kept.of("likes"), "Combined": kept.combined}, previous_rewards={})
+    scores, bases = score_held_out(ranker, ours, base, scoring)
+    assert (scores.combined, kept.combined) == ([pytest.approx(1.0 - 3.0)], [pytest.approx(-1.2)])
+    duels = duels_with_base(scores, bases, past)
+    assert duels["Combined"] == ([pytest.approx(-2.0)], [pytest.approx(-2.2)])
+    figures = reward_figures(scores.combined, past.base_scores("Combined"), duels["Combined"], None)
+    assert figures.win_rate_base == 1.0
+    # In the first iteration the one before is the base.
+    assert duels_with_previous(ranker, scores, ours, None, past, scoring, duels) is duels
+
+
+def test_a_scalar_scores_base_is_what_its_own_evaluation_kept() -> None:
+    past = Past(base_rewards={"long": [0.5], "Combined": [0.5]}, previous_rewards={})
+    scores = Scores({"long": [0.25]}, [0.25])
+    assert duels_with_base(scores, None, past) == {name: ([0.25], [0.5]) for name in ("Combined", "long")}
+    assert duels_with_base(scores, None, Past()) == {}
+
+
+@pytest.mark.parametrize(
+    ("objective", "policies", "taken"),
+    [
+        pytest.param({"type": "SELM"}, ["Current"], ["Current:0"], id="the first"),
+        pytest.param(
+            {"type": "SELM", "explored": "Mean"},
+            ["Current"],
+            [f"Current:{k}" for k in range(4)],
+            id="all, over passages",
+        ),
+        pytest.param({"type": "XPO"}, ["Current", "Reference"], ["Reference:0"], id="the reference's"),
+        pytest.param({"type": "SELM", "alpha": 0.0}, ["Current"], ["Current:0"], id="what would be, at alpha 0"),
+    ],
+)
+def test_the_explored_log_ratio_is_of_the_responses_that_training_explores(
+    objective: dict[str, object], policies: list[str], taken: list[str], world: PhaseWorld, models: list[Path]
+) -> None:
+    settings = {
+        "training": {"objective": {"alpha": 0.1, "beta": 0.1, **objective}},
+        "generation": {"samplesPerPrompt": 4, "policies": policies},
+    }
+    evaluate(world, 0, **settings)
+    answers = {f"{policy}:{k}": [30 + 4 * p + k, 2] for p, policy in enumerate(policies) for k in range(4)}
+    _commit_pairs(world, 1, answers, **settings)
+    world.commit_model(models[1], 1)
+    expected = [
+        log_prob(models[1], [1, 3, row], answers[source]) - log_prob(models[0], [1, 3, row], answers[source])
+        for row in range(8)
+        for source in taken
+    ]
+    assert evaluate(world, 1, **settings).metrics["exploredLogRatio"] == pytest.approx(
+        sum(expected) / len(expected), abs=1e-4
+    )

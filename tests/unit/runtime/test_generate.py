@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from selm_runtime.contract import Phase
-from selm_runtime.data.tokens import load_tokenizer
+from selm_runtime.data.tokens import encode_prompt, load_tokenizer
 from selm_runtime.engine import Completion, Request
 from selm_runtime.errors import TemporaryFailure
 from selm_runtime.generate import shard
@@ -137,12 +137,23 @@ def test_progress_is_told_in_prompts_with_the_rate(world: PhaseWorld, engine: Fa
     assert last["tokensPerSecond"] > 0
 
 
-def test_prompts_that_were_cut_are_counted(world: PhaseWorld, engine: FakeEngine) -> None:
-    generate(world, training={"maxPromptLength": 30})
-    with world.context(Phase.GENERATION, 1, training={"maxPromptLength": 30}) as ctx:
+@pytest.mark.parametrize("policies", [["Current"], ["Current", "Reference"]])
+def test_prompts_that_were_cut_are_counted_once(
+    policies: list[str], world: PhaseWorld, engine: FakeEngine, model: Path
+) -> None:
+    settings = {"training": {"maxPromptLength": 30}, "generation": {"policies": policies}}
+    generate(world, **settings)
+    with world.context(Phase.GENERATION, 1, **settings) as ctx:
         manifest = ctx.folder.committed()
     assert manifest is not None
-    assert 0 < manifest.metrics["truncatedPrompts"] <= ROWS
+    tokenizer = load_tokenizer(model)
+    longer = [
+        row
+        for row in preference_rows(ROWS)
+        if len(encode_prompt(tokenizer, [{"role": "user", "content": row["prompt"]}])) > 30
+    ]
+    assert longer
+    assert manifest.metrics["truncatedPrompts"] == len(longer)
 
 
 def test_a_prompt_is_a_whole_conversation(model: Path, world: PhaseWorld) -> None:

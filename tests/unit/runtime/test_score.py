@@ -131,7 +131,7 @@ def test_scorers_are_added_by_their_weights(reward_model: Path) -> None:
         )
     )
     scorers = build_scorers(scoring, lambda name: reward_model)
-    scores = score_held_out(scorers, [conversation("yes"), conversation("yes yes")], None, scoring)
+    scores, _ = score_held_out(scorers, [conversation("yes"), conversation("yes yes")], None, scoring)
     assert scores.by_scorer["short"] == [1.0, 0.0]
     for combined, short, model in zip(scores.combined, scores.of("short"), scores.of("model"), strict=True):
         assert short is not None
