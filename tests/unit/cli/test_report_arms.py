@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from selm_cli import report
+from selm_cli import plot, report
 from selm_cli.report_arms import Arm, Arms, arm_cells, compare, find_arm
 from selm_cli.report_data import Report, RunArtifacts, iteration_rows, selection_words, with_facts
 from selm_cli.run_state import RunState
@@ -236,6 +237,23 @@ def test_the_report_has_both_arms(store: Store, tmp_path: Path) -> None:
         assert "beside a-control" in rendered.lower()
         assert "+0.020 ±" in rendered
         assert "alpha 0 and is otherwise the same" in " ".join(rendered.split())
+
+
+def test_the_plot_has_the_controls_curve_beside_the_runs(store: Store, tmp_path: Path) -> None:
+    run, control = store.run("a", [BASE, OURS, OURS]), store.run("a-control", [BASE, THEIRS])
+    alone = Report(run, iteration_rows(run), (), 1, "s3://b/model", None)
+    both = replace(alone, arms=beside(store, run, control))
+    base, first = (row.metrics for row in iteration_rows(control))
+    assert plot.control_curve(both) == ([0, 1], [base, first])
+    assert plot.control_curve(alone) == ([], [])
+    few, many = (grey_points(plot.draw(each, tmp_path / f"{i}.png")) for i, each in enumerate((alone, both)))
+    assert few * 10 < many, "the letters have edges of that grey, too"
+
+
+def grey_points(picture: Path) -> int:
+    """Points of the control's colour in a picture."""
+    points = (255 * matplotlib.image.imread(picture)[:, :, :3]).round().astype(int)
+    return int((points == [int(plot.CONTROL[i : i + 2], 16) for i in (1, 3, 5)]).all(axis=2).sum())
 
 
 def test_the_report_says_what_a_selection_left_of_the_rows(store: Store, tmp_path: Path) -> None:
