@@ -50,6 +50,9 @@ PHASE_MODULES = {
 ADOPTION_WAIT_SECONDS = 20.0
 """How long the other indexes leave an adoption to index 0 before they do it themselves."""
 
+HTTP_CLIENTS = ("httpx", "httpx2")
+"""Loggers of the clients that judges' endpoints and the hub are asked with."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -89,9 +92,16 @@ class PhaseContext:
     stop: StopFlag
 
 
+def log_to_stderr() -> None:
+    """What libraries and our own modules say, but not a line for each HTTP request: a judge is asked thousands of times."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for client in HTTP_CLIENTS:
+        logging.getLogger(client).setLevel(logging.WARNING)
+
+
 def main(slug: str) -> int:
     """Run the phase whose config is in the environment; returns the process' exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
     try:
         config = read_config(slug)
         index = completion_index()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from selm_runtime import phase
 from selm_runtime.artifacts.store import Store, open_uri
 from selm_runtime.errors import InvalidInput, PhaseFailure, TemporaryFailure
 from selm_runtime.judge import client as client_module
@@ -70,6 +72,24 @@ def test_replies_come_in_the_requests_order_and_equal_ones_are_asked_once() -> N
         assert (server.seen[0]["temperature"], server.seen[0]["max_tokens"]) == (0.0, 16)
         assert replies[0] is not None
         assert (replies[0].tokens, replies[0].finish_reason, replies[0].first_token) == (15, "stop", None)
+
+
+def test_a_pods_log_has_no_line_for_each_request(caplog: pytest.LogCaptureFixture) -> None:
+    levels = {name: logging.getLogger(name).level for name in phase.HTTP_CLIENTS}
+    try:
+        for name in levels:
+            logging.getLogger(name).setLevel(logging.NOTSET)
+        with caplog.at_level(logging.INFO), ChatServer(echo) as server:
+            new_client(server).complete([ask("before")])
+            assert [record for record in caplog.records if "/chat/completions" in record.getMessage()]
+            caplog.clear()
+            phase.log_to_stderr()
+            new_client(server).complete([ask(f"{i}") for i in range(5)])
+            assert len(server.seen) == 6
+            assert [record.getMessage() for record in caplog.records] == []
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def test_the_first_tokens_alternatives_come_where_they_are_asked_for() -> None:
