@@ -5,13 +5,6 @@ A tiny model of random weights judges at random and never in the asked form: wha
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,12 +19,12 @@ from selm_runtime.score.interface import Scorable
 from selm_runtime.score.judge import judge_of
 from selm_runtime.score.judge_prompts import JudgePrompt
 from support.tiny_model import make_tiny_model
+from support.vllm_server import serving_model
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 FIELD = "spec.scoring.scorers[0].judge"
 KEY = "secret"
-START_SECONDS = 400
 
 
 @pytest.fixture(scope="module")
@@ -42,40 +35,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of `vllm serve` with the model, named `tiny`."""
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        port = chosen.getsockname()[1]
-    log = tmp_path_factory.mktemp("serve") / "log"
-    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
-    with log.open("w") as stream:
-        server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)),
-                *("--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port), "--api-key", KEY),
-                *("--dtype", "float32", "--enforce-eager", "--max-model-len", "512", "--max-num-seqs", "8"),
-            ],
-            stdout=stream,
-            stderr=stream,
-            env=environment,
-        )
-        try:
-            _wait(f"http://127.0.0.1:{port}/health", server, log)
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            server.terminate()
-            server.wait(60)
-
-
-def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert server.poll() is None, log.read_text()[-4000:]
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(1)
-    raise AssertionError(log.read_text()[-4000:])
+    with serving_model(model, "tiny", KEY, tmp_path_factory.mktemp("serve") / "log") as url:
+        yield url
 
 
 def ask(text: str, **more: object) -> ChatRequest:
