@@ -13,8 +13,8 @@ import argparse
 import itertools
 import multiprocessing
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -24,6 +24,8 @@ from science_problem import Kind, Problem, Setting, make
 
 TABULAR_RATES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 FEATURE_RATES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+RATE_STEP, WIDEST = 3.0, 1000.0
+"""Between further learning rates, and how far from a setting's own they may lie (as a factor)."""
 REGIONS = {"hidden": 0.02, "rare": 0.002, "benign": 0.5}
 """The initial policy's mass of region B, where the best responses are."""
 SETTINGS = tuple(
@@ -55,7 +57,9 @@ class Family:
     def candidates(self) -> Iterable[Arm]:
         temperatures = self.temperatures or (self.arm.temperature,)
         for beta, alpha, temperature in itertools.product(BETAS, self.alphas, temperatures):
-            yield self.arm.with_settings(beta=beta, alpha=alpha, temperature=temperature)
+            # SELM's loss multiplies its term by beta, XPO's does not: so both terms are tried at the same weights.
+            weighed = alpha * beta if self.arm.loop == "XPO" else alpha
+            yield self.arm.with_settings(beta=beta, alpha=weighed, temperature=temperature)
 
 
 FAMILIES = (
@@ -150,11 +154,10 @@ def measure(setting: Setting, tuning: int, seeds: int) -> list[Result]:
     rewards: dict[str, torch.Tensor] = {}
     results = []
     for family in FAMILIES:
-        arm, rate = tune(tuned_on, setting, family)
+        arm, rate, at_edge = tune(tuned_on, setting, family)
         found = final(shown_on, setting, arm, rate)
         reward = found.reward[-1, 0]
         rewards[arm.name] = reward
-        rates = setting.learning_rates
         results.append(
             Result(
                 setting=setting.name,
@@ -163,7 +166,7 @@ def measure(setting: Setting, tuning: int, seeds: int) -> list[Result]:
                 beta=arm.beta,
                 temperature=arm.temperature,
                 learning_rate=rate,
-                rate_at_edge=rate in (rates[0], rates[-1]),
+                rate_at_edge=at_edge,
                 reward=interval(reward),
                 gain=interval(reward - rewards[family.baseline]) if family.baseline else None,
                 region_b=float(found.region_b[-1].mean()),
@@ -173,20 +176,41 @@ def measure(setting: Setting, tuning: int, seeds: int) -> list[Result]:
     return results
 
 
-def tune(problem: Problem, setting: Setting, family: Family) -> tuple[Arm, float]:
-    """The candidate and the learning rate with the highest mean reward after the last iteration."""
-    best: tuple[float, Arm, float] | None = None
+def tune(problem: Problem, setting: Setting, family: Family) -> tuple[Arm, float, bool]:
+    """The candidate and the learning rate with the highest mean reward after the last iteration.
+
+    Further rates are tried while the best lies at an end of those tried, up to `WIDEST`; True where it still does.
+    """
+    best: tuple[float, Arm, float, bool] | None = None
     for arm in family.candidates():
-        means = run(problem, setting, arm).reward[-1].mean(-1)
-        place = int(means.argmax())
-        if best is None or float(means[place]) > best[0]:
-            best = (float(means[place]), arm, setting.learning_rates[place])
+        means = _means(problem, setting, arm, setting.learning_rates)
+        while (further := beyond(means, setting.learning_rates)) is not None:
+            means |= _means(problem, setting, arm, (further,))
+        rate = max(means, key=lambda tried: means[tried])
+        if best is None or means[rate] > best[0]:
+            best = (means[rate], arm, rate, rate in (min(means), max(means)))
     assert best is not None
-    return best[1], best[2]
+    return best[1:]
+
+
+def _means(problem: Problem, setting: Setting, arm: Arm, rates: tuple[float, ...]) -> dict[float, float]:
+    """Mean reward after the last iteration, by learning rate; one that diverges has none to speak of."""
+    means = run(problem, replace(setting, learning_rates=rates), arm).reward[-1].mean(-1).nan_to_num(nan=0.0)
+    return dict(zip(rates, means.tolist(), strict=True))
+
+
+def beyond(means: Mapping[float, float], own: tuple[float, ...]) -> float | None:
+    """The next rate to try: beyond the end at which the best one lies, unless that is far enough from the `own`."""
+    best = max(means, key=lambda rate: means[rate])
+    if best == max(means) and best < own[-1] * WIDEST:
+        return best * RATE_STEP
+    if best == min(means) and best > own[0] / WIDEST:
+        return best / RATE_STEP
+    return None
 
 
 def final(problem: Problem, setting: Setting, arm: Arm, rate: float) -> Trajectory:
-    return run(problem, Setting(setting.name, setting.region_b, setting.kind, (rate,)), arm)
+    return run(problem, replace(setting, learning_rates=(rate,)), arm)
 
 
 def alpha_sweep(seeds: int) -> list[dict[str, float | str]]:

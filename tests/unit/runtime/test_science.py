@@ -43,3 +43,18 @@ def test_the_explored_responses_fall_as_alpha_grows() -> None:
 @pytest.mark.parametrize(("freedom", "point"), [(1, 12.7062), (4, 2.7764), (19, 2.0930), (39, 2.0227)])
 def test_students_points(freedom: int, point: float) -> None:
     assert science.student_975(freedom) == pytest.approx(point, rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("means", "further"),
+    [
+        ({1.0: 0.1, 3.0: 0.3, 10.0: 0.2}, None),
+        ({1.0: 0.1, 3.0: 0.2, 10.0: 0.3}, 30.0),
+        ({1.0: 0.3, 3.0: 0.2, 10.0: 0.1}, pytest.approx(1 / 3)),
+        ({1.0: 0.1, 3.0: 0.2, 10.0: 0.3, 30.0: 0.4, 30_000.0: 0.5}, None),
+    ],
+)
+def test_learning_rates_are_tried_until_the_best_has_worse_ones_on_both_sides(
+    means: dict[float, float], further: float | None
+) -> None:
+    assert science.beyond(means, (1.0, 3.0, 10.0)) == further
