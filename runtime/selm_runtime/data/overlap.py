@@ -25,9 +25,13 @@ def prompt_key(messages: Sequence[Mapping[str, str]]) -> bytes:
     digest = hashlib.sha256()
     for message in messages:
         if message["role"] != "system":
-            words = " ".join(unicodedata.normalize("NFKC", message["content"]).casefold().split())
-            digest.update(f"{message['role']}\0{words}\0".encode())
+            digest.update(f"{message['role']}\0{plain_words(message['content'])}\0".encode())
     return digest.digest()
+
+
+def plain_words(text: str) -> str:
+    """NFKC, lower case, blanks as one."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def keys_of(path: Path) -> frozenset[bytes]:

@@ -21,6 +21,7 @@ from selm_runtime.errors import InvalidInput, TemporaryFailure
 from selm_runtime.evaluate import run
 from selm_runtime.evaluate.selection import Standing, best_iteration
 from selm_runtime.evaluate.suites.lm_eval import check_tasks, mean_figure, run_tasks
+from selm_runtime.evaluate.suites.lm_eval_process import asked_texts
 from selm_runtime.phase import StopFlag, open_context
 from selm_runtime.reporting import Reporter
 from support.phase_configs import phase_config
@@ -155,6 +156,34 @@ def test_what_a_check_says_of_tasks(tmp_path: Path) -> None:
     assert found["echoes"]["metric"] == "exact_match"
 
 
+ASKED: dict[str, tuple[dict[str, Any], str, list[str]]] = {
+    # a document, what the task makes of it, and what training leaves out
+    "the field alone": ({"q": "What is rain?", "a": "Water."}, "What is rain?", ["What is rain?"]),
+    "the field with words around it": (
+        {"q": " What  is rain?", "a": "Water.", "id": "r-1"},
+        "Question: what is rain?\nAnswer:",
+        ["Question: what is rain?\nAnswer:", " What  is rain?"],
+    ),
+    "a passage, and a question about it": (
+        {"passage": "Rain falls.", "question": "does rain fall"},
+        "Rain falls.\nQuestion: does rain fall?\nAnswer:",
+        ["Rain falls.\nQuestion: does rain fall?\nAnswer:", "Rain falls.", "does rain fall"],
+    ),
+    "a field of a field, and choices": (
+        {"question": {"stem": "Pick one:", "choices": ["red", "blue"]}, "key": "C"},
+        "Pick one:\nA. red\nB. blue\nAnswer:",
+        ["Pick one:\nA. red\nB. blue\nAnswer:", "Pick one:"],
+    ),
+    "no prompt": ({"text": "All of it.", "empty": " "}, "", ["All of it."]),
+}
+
+
+@pytest.mark.parametrize("what", ASKED)
+def test_a_documents_own_texts_are_what_it_asks(what: str) -> None:
+    document, asked, texts = ASKED[what]
+    assert asked_texts(document, asked) == texts
+
+
 REFUSED: dict[str, tuple[list[Any], dict[str, str], str]] = {
     # what is asked of which further files, and what is said
     "a task that is not there": (["shapes"], {}, r"found 'shapes'; the folder's tasks are colours, echoes, prose"),
@@ -220,9 +249,9 @@ def test_a_pod_that_is_to_end_takes_the_harness_with_it(tmp_path: Path) -> None:
 # Preparation and Evaluation
 
 
-def prepared(root: Path, model: Path, **lm_eval: Any) -> Manifest:
+def prepared(root: Path, model: Path, worded: str | None = None, **lm_eval: Any) -> Manifest:
     """A Preparation with tasks beside it; the data's first prompt is one that a task asks, too."""
-    make_tasks(root / "tasks")
+    make_tasks(root / "tasks", **({} if worded is None else {"worded": worded}))
     (root / "tasks" / "notes.md").write_text("not part of a task")
     make_prefs(root / "data" / "train.jsonl", 40)
     path = root / "data" / "train.jsonl"
@@ -256,6 +285,14 @@ def test_preparation_brings_tasks_and_leaves_their_prompts_out_of_training(tmp_p
     assert facts["tasks"] == {"colours": {"metric": "acc", "documents": 7}}
     assert facts["pinned"].startswith("sha256:")
     assert (facts["overlap"], manifest.metrics["evaluationOverlap"], manifest.rows) == (1, 1, 35)
+
+
+def test_a_prompt_is_found_where_the_task_puts_words_around_it(tmp_path: Path, model: Path) -> None:
+    worded = CHOICE.replace("task: colours", "task: worded").replace(
+        '"{{question}}"', r'"Question: {{question}}\nAnswer:"'
+    )
+    manifest = prepared(tmp_path, model, tasks=[{"name": "worded"}], worded=worded)
+    assert manifest.facts["suites"]["lmEval"]["overlap"] == 1
 
 
 def test_a_folder_without_tasks_is_refused(tmp_path: Path, model: Path) -> None:

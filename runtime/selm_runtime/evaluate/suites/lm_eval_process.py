@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from selm_runtime.data.overlap import plain_words
 from selm_runtime.evaluate.suites.lm_eval import REFUSED
 
 SEED = 1234
@@ -77,17 +79,43 @@ def _load(manager: Any, name: str, metric: str | None) -> Chosen:
 
 
 def prompts_of(chosen: Chosen, limit: int | None) -> Iterator[str]:
-    """What each document asks, without examples; documents that are no plain text are left out."""
+    """What each document asks, without examples: as the task words it, and the document's own texts in that.
+
+    `"Question: {{question}}\\nAnswer:"` is no user's prompt, the question may be one.
+    """
     for index, document in enumerate(chosen.task.eval_docs):
         if limit is not None and index >= limit:
             return
-        text = chosen.task.doc_to_text(document)
-        if isinstance(text, str):
-            yield text
+        asked = chosen.task.doc_to_text(document)
+        yield from asked_texts(document, asked if isinstance(asked, str) else "")
+
+
+def asked_texts(document: Any, asked: str) -> list[str]:
+    """The prompt that a task makes of a document, and those of the document's texts that stand in it; no blank ones.
+
+    All of its texts where the task makes none (it asks about a whole document, or numbers the choices). Texts in lists are
+    left out: they are choices.
+    """
+    whole = plain_words(asked)
+    own = [text for text in _texts_of(document) if not whole or _stands_in(plain_words(text), whole)]
+    return list(dict.fromkeys(text for text in (asked, *own) if text.strip()))
+
+
+def _stands_in(words: str, text: str) -> bool:
+    """As whole words: a key of one letter stands in no word."""
+    return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text) is not None
+
+
+def _texts_of(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts_of(inner)
 
 
 def check(request: Mapping[str, Any]) -> dict[str, Any]:
-    """By task: its metric, how many documents will be evaluated on, and their prompts."""
+    """By task: its metric, how many documents will be evaluated on, and their prompts (`prompts_of`)."""
     limit = request["limit"]
     answer = {}
     for chosen in load_tasks(Path.cwd(), request["tasks"]):
