@@ -12,21 +12,22 @@ from selm_runtime.artifacts.store import NotFound, Store
 from selm_runtime.contract import PairRMConfig, PhaseConfig, ScorerModelConfig
 from selm_runtime.data.fit import rows_kept
 from selm_runtime.data.overlap import Overlap, copy_without, keys_of
-from selm_runtime.data.rows import common_columns, copy_rows, held_out_rows, portion_ranges, read_rows
+from selm_runtime.data.rows import common_columns, copy_rows, held_out_rows, portion_ranges
 from selm_runtime.data.tokens import load_tokenizer
 from selm_runtime.data.turns import check_turns
 from selm_runtime.engine import check_engine_args
 from selm_runtime.errors import STORE_UNAVAILABLE, InvalidInput, TemporaryFailure
 from selm_runtime.inputs import HELD_OUT
 from selm_runtime.phase import PhaseContext
-from selm_runtime.prepare_checks import DataFacts, check_data, check_model, check_score_columns
+from selm_runtime.prepare_checks import DataFacts, check_data, check_model, check_score_columns, score_columns
 from selm_runtime.prepare_data import Dataset, SplitRows, read_split, resolve_data
 from selm_runtime.prepare_judging import bring_judges, check_tests
 from selm_runtime.prepare_models import Role, Wanted, import_model, publish_import, read_config
+from selm_runtime.prepare_rows import Rows, answered_by, asked_by, ruled_by, scored_by
 from selm_runtime.prepare_selection import publish_fit, select_rows
 from selm_runtime.prepare_sources import resolve_model
 from selm_runtime.prepare_suites import bring_suites
-from selm_runtime.prepare_tokenizer import check_tokenizer
+from selm_runtime.prepare_tokenizer import check_dialogue, check_tokenizer, policy_render, template_render
 from selm_runtime.score.scorers import check_imported, check_scoring
 from selm_runtime.train.quantized import check_quantization
 from selm_runtime.train.trackers import require_libraries
@@ -51,19 +52,18 @@ def run(ctx: PhaseContext) -> None:
         suites = bring_suites(ctx)
         rows, facts, overlap = _separate(ctx, train, held_out, suites.prompts)
         check_data(ctx.config, facts)
-        everything = [rows, held_out_path(ctx)]
-        check_scoring(ctx.config.scoring, common_columns(everything))
+        everything = Rows(ctx, [rows, held_out_path(ctx)], [train, *([] if held_out is None else [held_out])])
+        check_scoring(ctx.config.scoring, common_columns(everything.paths))
         check_score_columns(ctx.config, common_columns([rows]))
-        check_tests(ctx.config.scoring, everything)
+        check_tests(ctx.config.scoring, everything.paths)
+        everything.check(ruled_by(ctx.config.scoring))
+        everything.check(scored_by(score_columns(ctx.config)), [rows])
         data_stage |= {"rows": sum(facts.portions), "overlap": facts.overlap}
     with ctx.reporter.stage("models"):
-        files = bring_judges(ctx, rows) | suites.files
+        files = bring_judges(ctx, everything) | suites.files
         policy, *judging = sources
-        turns = everything if facts.format == "MultiTurn" else []
-        imports = [import_model(ctx, policy, lambda local: check_policy(ctx.config, local, turns))]
-        imports += [
-            import_model(ctx, model, partial(check_imported, ctx.config.scoring, model.prefix)) for model in judging
-        ]
+        imports = [import_model(ctx, policy, partial(check_policy, ctx.config, everything, facts.format))]
+        imports += [import_model(ctx, model, partial(check_scorer, ctx.config, everything, model)) for model in judging]
     adopted: list[FileEntry] = [entry for imported in imports for entry in imported.entries]
     selection = ctx.config.data.selection
     selected = select_rows(ctx, selection, imports[0], rows) if selection is not None else None
@@ -102,17 +102,20 @@ def run(ctx: PhaseContext) -> None:
         publish_fit(ctx, selected, manifest)
 
 
-def check_policy(config: PhaseConfig, local: Path, turns: Sequence[Path] = ()) -> None:
+def check_policy(config: PhaseConfig, rows: Rows, data_format: str, local: Path) -> None:
     """The model's lengths, its tokenizer and the modules that are to get adapters, by its small files; and whether its
-    chat template writes the responses of several turns in the files of rows `turns` as they are.
+    chat template takes every row's prompt, and writes responses of several turns as they are.
     """
     model = read_config(local, "spec.model")
     check_model(config, model)
     check_tokenizer(local, model, trust_remote_code=config.model.trust_remote_code)
-    if turns:
+    render = policy_render(local, trust_remote_code=config.model.trust_remote_code)
+    rows.check([asked_by(render, config.data, "spec.model")])
+    if config.evaluation.mt_bench is not None:
+        check_dialogue(render)
+    if data_format == "MultiTurn":
         tokenizer = load_tokenizer(local, trust_remote_code=config.model.trust_remote_code)
-        for row in read_rows(turns):
-            check_turns(tokenizer, row)
+        rows.check([partial(check_turns, tokenizer)])
     adapters = config.training.lora
     if adapters is not None:
         check_quantization(adapters, config.training.zero_stage)
@@ -121,6 +124,13 @@ def check_policy(config: PhaseConfig, local: Path, turns: Sequence[Path] = ()) -
         from selm_runtime.train.lora import check_targets_of
 
         check_targets_of(local, adapters, trust_remote_code=config.model.trust_remote_code)
+
+
+def check_scorer(config: PhaseConfig, rows: Rows, wanted: Wanted, local: Path) -> None:
+    """Whether a scorer's model can score, by its small files, and a reward model's chat template takes every row."""
+    check_imported(config.scoring, wanted.prefix, local)
+    if wanted.role == "RewardModel":
+        rows.check([answered_by(template_render(local, wanted.field), wanted.field)])
 
 
 def probe(store: Store, key: str) -> None:

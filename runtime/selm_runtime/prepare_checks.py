@@ -36,24 +36,29 @@ def check_data(config: PhaseConfig, facts: DataFacts) -> None:
     _check_sizes(config, facts)
 
 
+def score_columns(config: PhaseConfig) -> dict[str, str]:
+    """The columns that the scores of the data's own pairs are read from, by their fields; none where they are not read."""
+    augmented = config.data.reward_augmented
+    own_pairs = config.training.pairs == "Offline" or config.offline_iterations or config.training.offline_share
+    if augmented is None or not own_pairs:
+        return {}
+    return {
+        "spec.data.rewardAugmented.chosenScoreColumn": augmented.chosen_score_column,
+        "spec.data.rewardAugmented.rejectedScoreColumn": augmented.rejected_score_column,
+    }
+
+
 def check_score_columns(config: PhaseConfig, columns: Collection[str]) -> None:
     """Raises InvalidInput where pairs of the data's own are to be reward-augmented and have no columns with scores.
 
     `columns`: those that every row for training has.
     """
-    augmented = config.data.reward_augmented
-    own_pairs = config.training.pairs == "Offline" or config.offline_iterations or config.training.offline_share
-    if augmented is None or not own_pairs:
-        return
-    for field, name in (
-        ("chosenScoreColumn", augmented.chosen_score_column),
-        ("rejectedScoreColumn", augmented.rejected_score_column),
-    ):
+    for field, name in score_columns(config).items():
         if name not in columns:
             there = ", ".join(sorted(columns)) or "none"
             raise InvalidInput(
                 "NoScores",
-                f"spec.data.rewardAugmented.{field}: found {name!r}, which not every row has; allowed is one of the "
+                f"{field}: found {name!r}, which not every row has; allowed is one of the "
                 f"columns with the scores of the data's own pairs (there are: {there})",
             )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,8 @@ class Dataset(Protocol):
     def records(self, split: str, field: str) -> Iterator[dict[str, Any]]:
         """A split's records; InvalidInput naming `field` where there is no such split."""
 
-    def place(self) -> str:
-        """Where the record that was given last stands, for errors: its file and number in it; empty where unknown."""
+    def file(self) -> str:
+        """The file of the record that was given last; empty where unknown."""
 
     def facts(self) -> dict[str, str]:
         """The URI and what it was pinned to; complete once the splits were read."""
@@ -39,6 +39,11 @@ class SplitRows:
     rows: int
     format: str
     has_pairs: bool
+    split: str
+    first: int
+    """The number of its first row among those of the run."""
+    files: tuple[tuple[int, str], ...] = ()
+    """(the place in the split of its first row, its name) of each file; none where they are not known."""
 
 
 class FileDataset:
@@ -73,12 +78,11 @@ class FileDataset:
             path = self._scratch / f"data-{index}-{Path(name).name}"
             self._source.fetch(name, path)
             self._digests[name] = sha256_of_file(path)
-            for number, record in enumerate(read_records(path, f"spec.data.uri: {name}")):
-                self._at = f"{name}, its row {number}"
-                yield record
+            self._at = name
+            yield from read_records(path, f"spec.data.uri: {name}")
             path.unlink()
 
-    def place(self) -> str:
+    def file(self) -> str:
         return self._at
 
     def facts(self) -> dict[str, str]:
@@ -147,7 +151,7 @@ class HubDataset:
                     "InvalidData", f"spec.data.uri: {self._declared.uri} cannot be read: {error}"
                 ) from error
 
-    def place(self) -> str:
+    def file(self) -> str:
         return ""  # the library streams records without their files
 
     def facts(self) -> dict[str, str]:
@@ -169,6 +173,7 @@ def read_split(
     data = ctx.config.data
     where = f"split {split!r}"
     formats: list[str] = []
+    files: list[tuple[int, str]] = []
     state = {"pairs": True}
 
     def rows() -> Iterator[PromptRow]:
@@ -178,8 +183,10 @@ def read_split(
                     return
                 if not formats:
                     formats.append(_format(data, record, where))
-                place = dataset.place()
-                row = read_record(record, number, formats[0], data.columns, f"{where} in {place}" if place else where)
+                file = dataset.file()
+                if file and (not files or files[-1][1] != file):
+                    files.append((number, file))
+                row = read_record(record, number, formats[0], data.columns, f"{where}{_in_file(files, number)}")
                 state["pairs"] = state["pairs"] and row.chosen is not None and row.rejected is not None
                 if number % 1000 == 999:
                     ctx.stop.check()
@@ -188,7 +195,21 @@ def read_split(
 
     path = ctx.scratch / f"split-{first}-{split.replace('/', '-')}.parquet"
     count = write_rows(path, rows(), first)
-    return SplitRows(path, count, formats[0] if formats else data.format, bool(count) and state["pairs"])
+    found = formats[0] if formats else data.format
+    return SplitRows(path, count, found, bool(count) and state["pairs"], split, first, tuple(files))
+
+
+def place_of(splits: Sequence[SplitRows], row: int) -> str:
+    """Where a row of the run stands in the data, by its number: its place in the split, and its file where that is known."""
+    split = next(split for split in splits if split.first <= row < split.first + split.rows)
+    number = row - split.first
+    return f"row {number} of split {split.split!r}{_in_file(split.files, number)}"
+
+
+def _in_file(files: Sequence[tuple[int, str]], number: int) -> str:
+    """Of the row at that place of a split, by the files up to it or all."""
+    before = [(start, file) for start, file in files if start <= number]
+    return f" in {before[-1][1]}, its row {number - before[-1][0]}" if before else ""
 
 
 def _format(data: DataConfig, record: dict[str, Any], where: str) -> str:

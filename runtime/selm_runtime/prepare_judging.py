@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
-from selm_runtime.contract import ScoringConfig
+from selm_runtime.contract import JudgeConfig, ScoringConfig
 from selm_runtime.data.rows import BATCH_ROWS
 from selm_runtime.errors import InvalidInput
 from selm_runtime.phase import PhaseContext
+from selm_runtime.prepare_rows import Rows, scorable_of
 from selm_runtime.prepare_sources import StoreSource
 from selm_runtime.score.execution import snippets_of
-from selm_runtime.score.interface import Scorable
 from selm_runtime.score.judge import probe_judge
 from selm_runtime.score.judge_prompts import TEMPLATE, JudgePrompt
 from selm_runtime.score.judges import endpoint_client
@@ -22,14 +24,14 @@ from selm_runtime.score.judges import endpoint_client
 MAX_TEMPLATE_BYTES = 1 << 18
 
 
-def bring_judges(ctx: PhaseContext, rows: Path) -> dict[str, Path]:
+def bring_judges(ctx: PhaseContext, rows: Rows) -> dict[str, Path]:
     """The judges' templates as files to commit, by logical name, once every judge's prompt and endpoint are tried.
 
-    `rows` is a table of PROMPTS, whose first row's columns templates are tried with. Raises InvalidInput for a
-    template that cannot be, a refused key, a judge that answers nonsense; TemporaryFailure for an endpoint that is away.
+    A template of one's own is tried with every row. Raises InvalidInput for a template that cannot be, or not for some row,
+    a refused key, a judge that answers nonsense; TemporaryFailure for an endpoint that is away.
     """
     files: dict[str, Path] = {}
-    sample = _first(rows)
+    sample = scorable_of(rows.first())
     for i, scorer in enumerate(ctx.config.scoring.scorers):
         if scorer.judge is None:
             continue
@@ -39,7 +41,8 @@ def bring_judges(ctx: PhaseContext, rows: Path) -> dict[str, Path]:
             path, text = fetch_template(ctx, judge.template, field, scorer.name)
             files[f"scorers/{scorer.name}/{TEMPLATE}"] = path
         prompt = JudgePrompt(judge, text, field)
-        prompt.render(sample, *(("",) if judge.mode == "Grade" else ("", "")))
+        if text is not None:
+            rows.check([partial(_render, prompt, judge)])
         if judge.policy is None:
             with closing(endpoint_client(ctx, scorer, judge, field)) as client:
                 probe_judge(client, prompt, judge, field, sample)
@@ -84,9 +87,5 @@ def fetch_template(ctx: PhaseContext, uri: str, field: str, name: str) -> tuple[
         raise InvalidInput("InvalidTemplate", f"{field}.template: {uri} is no UTF-8 text: {error}") from error
 
 
-def _first(rows: Path) -> Scorable:
-    with pq.ParquetFile(rows) as file:
-        for batch in file.iter_batches(1):
-            row = batch.to_pylist()[0]
-            return Scorable(row["row"], row["prompt"], "", "stop", dict(row["columns"]))
-    raise InvalidInput("TooFewRows", "spec.data: no row to try the judges' prompts with")
+def _render(prompt: JudgePrompt, judge: JudgeConfig, row: Mapping[str, Any]) -> None:
+    prompt.render(scorable_of(row), *(("",) if judge.mode == "Grade" else ("", "")))

@@ -38,7 +38,7 @@ def measured(tokenizer: Tokenizer, row: Mapping[str, Any], of: Of, training: Tra
 
     Raises InvalidInput for a prompt of one token, of which nothing can be predicted.
     """
-    prompt = encode_prompt(tokenizer, row["prompt"])
+    prompt = encode_prompt(tokenizer, row["prompt"], f"row {row['row']}")
     if of == "Prompt":
         cut = truncate_prompt(prompt, training)
         if len(cut) < 2:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from selm_runtime.contract import DataConfig
-from selm_runtime.data.tokens import Message
+from selm_runtime.data.templates import Message
 
 
 def asking_for(score: float, messages: Sequence[Message]) -> list[Message]:

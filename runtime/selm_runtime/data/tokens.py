@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from selm_runtime.contract import TrainingConfig
+from selm_runtime.data.templates import Message, refusals_told
 from selm_runtime.errors import InvalidInput
-
-Message = Mapping[str, str]
 
 
 class Tokenizer(Protocol):
@@ -47,15 +46,19 @@ def load_tokenizer(path: Path, *, trust_remote_code: bool = False) -> Tokenizer:
     return cast(Tokenizer, tokenizer)
 
 
-def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
+def encode_prompt(
+    tokenizer: Tokenizer, messages: Sequence[Message], where: str = "a conversation", field: str = "spec.model"
+) -> list[int]:
     """A conversation as the model is asked: chat template, generation prompt, and exactly one BOS if it has one.
 
     Many templates write the BOS themselves and the tokenizer adds it again to any text; models are trained and
-    asked with one.
+    asked with one. Raises InvalidInput naming the model (`field`) and the conversation (`where`) where the template
+    refuses it.
     """
-    text = tokenizer.apply_chat_template(
-        [dict(message) for message in messages], add_generation_prompt=True, tokenize=False
-    )
+    with refusals_told(field, where, messages):
+        text = tokenizer.apply_chat_template(
+            [dict(message) for message in messages], add_generation_prompt=True, tokenize=False
+        )
     ids: list[int] = list(tokenizer(text, add_special_tokens=False).input_ids)
     bos = tokenizer.bos_token_id
     if bos is None:

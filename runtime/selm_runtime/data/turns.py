@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from selm_runtime.data.tokens import Message, Tokenizer, encode_response
+from selm_runtime.data.templates import Message, refusals_told
+from selm_runtime.data.tokens import Tokenizer, encode_response
 from selm_runtime.errors import InvalidInput
 
 
@@ -51,14 +52,15 @@ def segments(tokenizer: Tokenizer, row: Mapping[str, Any], side: str) -> list[tu
     """
     prompt: list[Message] = list(row["prompt"])
     messages = [*prompt, *row[f"{side}_turns"], {"role": "assistant", "content": row[side]}]
-    whole = _render(tokenizer, messages, generation=False)
+    where = f"row {row['row']}, {side}"
+    whole = _render(tokenizer, messages, where, generation=False)
     found: list[tuple[str, bool]] = []
     position: int | None = None  # up to where `whole` is told
     for number in range(len(prompt), len(messages)):
         message = messages[number]
         if message["role"] != "assistant":
             continue
-        before = _render(tokenizer, messages[:number], generation=True)
+        before = _render(tokenizer, messages[:number], where, generation=True)
         text = _as_written(whole, before, message["content"])
         if text is None:
             raise _not_as_is(
@@ -106,10 +108,11 @@ def _without_end(between: str, tokenizer: Tokenizer) -> str:
     return between.removeprefix(end) if end else between
 
 
-def _render(tokenizer: Tokenizer, messages: Sequence[Message], *, generation: bool) -> str:
-    text: str = tokenizer.apply_chat_template(
-        [dict(message) for message in messages], add_generation_prompt=generation, tokenize=False
-    )
+def _render(tokenizer: Tokenizer, messages: Sequence[Message], where: str, *, generation: bool) -> str:
+    with refusals_told("spec.model", where, messages):
+        text: str = tokenizer.apply_chat_template(
+            [dict(message) for message in messages], add_generation_prompt=generation, tokenize=False
+        )
     return text
 
 

@@ -13,10 +13,13 @@ from selm_runtime.generate.responses import ChunkResponses
 
 
 def encode_rows(tokenizer: Tokenizer, rows: Sequence[Mapping[str, Any]], config: PhaseConfig) -> list[Prompt]:
-    """Rows of a PROMPTS table as prompts, cut as Training cuts them: the policy is asked what it is trained on."""
+    """Rows of a PROMPTS table as prompts, cut as Training cuts them: the policy is asked what it is trained on.
+
+    Raises InvalidInput naming the row where the chat template refuses it.
+    """
 
     def prompt(row: Mapping[str, Any]) -> Prompt:
-        whole = encode_prompt(tokenizer, asked_prompt(config.data, row["prompt"]))
+        whole = encode_prompt(tokenizer, asked_prompt(config.data, row["prompt"]), f"row {row['row']}")
         ids = truncate_prompt(whole, config.training)
         return Prompt(row["row"], tuple(ids), cut=len(ids) < len(whole))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selm_runtime.contract import ScorerModelConfig
+from selm_runtime.data.templates import refusals_told
 from selm_runtime.errors import InvalidInput
 from selm_runtime.precision import inference_device, inference_dtype
 from selm_runtime.score.interface import Scorable
@@ -60,7 +61,8 @@ class RewardModelScorer:
     def score(self, responses: Sequence[Scorable]) -> list[float | None]:
         """One number a response; neither their order nor what else is scored changes it beyond rounding.
 
-        Raises InvalidInput where the first responses' scores are not those of plain transformers.
+        Raises InvalidInput where the chat template refuses a conversation, naming its row, and where the first
+        responses' scores are not those of plain transformers.
         """
         encoded = [self._encode(response) for response in responses]
         if not encoded:
@@ -94,7 +96,8 @@ class RewardModelScorer:
 
     def _encode(self, response: Scorable) -> list[int]:
         conversation = [*map(dict, response.messages), {"role": "assistant", "content": response.text}]
-        ids: list[int] = self._tokenizer.apply_chat_template(conversation, tokenize=True, return_dict=False)
+        with refusals_told(self._field, f"row {response.row}", conversation):
+            ids: list[int] = self._tokenizer.apply_chat_template(conversation, tokenize=True, return_dict=False)
         if self._limit is not None and len(ids) > self._limit:
             self._cut += 1
             ids = ids[-self._limit :]

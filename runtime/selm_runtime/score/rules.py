@@ -87,6 +87,13 @@ def check_rule_columns(rules: Sequence[RuleConfig], columns: Collection[str], fi
             raise InvalidInput("InvalidRule", _no_column(f"{field}[{i}]", rule.column, columns))
 
 
+def check_rule_values(rules: Sequence[RuleConfig], row: Scorable, field: str) -> None:
+    """Raises InvalidInput naming the row where a rule cannot be asked of it, whatever the response: by its columns alone."""
+    for i, rule in enumerate(rules):
+        if rule.type == "Length" and rule.column is not None:
+            _number_of(rule, f"{field}[{i}]", row)
+
+
 def _compile(rule: RuleConfig, field: str) -> CompiledRule:
     match rule.type:
         case "Length":

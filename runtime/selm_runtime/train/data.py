@@ -13,7 +13,8 @@ from selm_runtime.artifacts.reader import go_on
 from selm_runtime.contract import Phase, PhaseConfig
 from selm_runtime.data.goals import asking_for, score_of
 from selm_runtime.data.rows import portion_rows
-from selm_runtime.data.tokens import Message, Tokenizer, encode_prompt, load_tokenizer, truncate
+from selm_runtime.data.templates import Message
+from selm_runtime.data.tokens import Tokenizer, encode_prompt, load_tokenizer, truncate
 from selm_runtime.data.turns import encode_side
 from selm_runtime.errors import InvalidInput
 from selm_runtime.train.batches import own_in_batch
@@ -119,7 +120,7 @@ class _Source:
 
         def asking(score: float | None) -> Tokens:
             assert score is not None
-            return tuple(encode_prompt(self._tokenizer, asking_for(score, messages)))
+            return tuple(encode_prompt(self._tokenizer, asking_for(score, messages), f"row {row_of(pair.row)}"))
 
         yield replace(pair, prompt=asking(pair.chosen_score))
         yield replace(
@@ -161,7 +162,7 @@ class _Source:
             scores = self._scores(row)
             yield Pair(
                 row=self._id(row["row"], iteration),
-                prompt=tuple(encode_prompt(self._tokenizer, row["prompt"])),
+                prompt=tuple(encode_prompt(self._tokenizer, row["prompt"], f"row {row['row']}")),
                 chosen=tuple(encode_side(self._tokenizer, row, "chosen")),
                 rejected=tuple(encode_side(self._tokenizer, row, "rejected")),
                 chosen_score=scores[0],

@@ -9,7 +9,7 @@ import pytest
 from selm_runtime.contract import Phase
 from selm_runtime.data.tokens import encode_prompt, load_tokenizer
 from selm_runtime.engine import Completion, Request
-from selm_runtime.errors import TemporaryFailure
+from selm_runtime.errors import InvalidInput, TemporaryFailure
 from selm_runtime.generate import shard
 from selm_runtime.generate.encode import encode_rows
 from selm_runtime.generate.loop import generate_chunks
@@ -165,6 +165,14 @@ def test_a_prompt_is_a_whole_conversation(model: Path, world: PhaseWorld) -> Non
     (text,) = tokenizer.batch_decode([list(prompt.ids)])
     assert text == "<s><|system|>Be brief.<|user|>Hi.<|assistant|>Hello.</s><|user|>Why?<|assistant|>"
     assert not prompt.cut
+
+
+def test_a_row_that_the_chat_template_refuses_is_named(world: PhaseWorld, model: Path) -> None:
+    tokenizer = load_tokenizer(model)
+    tokenizer.chat_template = "{{ raise_exception('System role not supported') }}"
+    rows = [{"row": 5, "prompt": [{"role": "system", "content": "Be brief."}]}]
+    with pytest.raises(InvalidInput, match=r"spec\.model: .* fails on row 5, of the roles system: System role not sup"):
+        encode_rows(tokenizer, rows, world.config(Phase.GENERATION, 1))
 
 
 def test_requests_have_seeds_of_their_own(world: PhaseWorld) -> None:

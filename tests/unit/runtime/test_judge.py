@@ -11,7 +11,9 @@ import pytest
 from selm_runtime.contract import JudgeConfig, Phase
 from selm_runtime.errors import InvalidInput, TemporaryFailure
 from selm_runtime.judge.chat import ChatReply, ChatRequest
+from selm_runtime.prepare_data import SplitRows
 from selm_runtime.prepare_judging import bring_judges, check_tests
+from selm_runtime.prepare_rows import Rows
 from selm_runtime.score import shard
 from selm_runtime.score.interface import PairwiseRanker, Scorable
 from selm_runtime.score.judge import GradingJudge, PairwiseJudge, judge_of, probe_judge
@@ -310,13 +312,20 @@ def test_a_budget_holds_over_attempts_and_a_higher_one_goes_on(tmp_path: Path, m
         assert len(server.seen) == 60
 
 
+ROWS_BROUGHT = 3
+
+
 def prepared(tmp_path: Path, server_url: str, **judge: object) -> dict[str, Path]:
     """What Preparation would commit for the judge."""
     scoring = {"scorers": [{"name": "llm", "judge": {"endpoint": server_url, "model": "m", **judge}}]}
     world = PhaseWorld(tmp_path, scoring=scoring)
     with world.context(Phase.PREPARATION, 0) as ctx:
-        rows = world._table(ctx.scratch / "rows.parquet", preference_rows(3))
-        return {name: Path(path.read_text()) for name, path in bring_judges(ctx, rows).items()}
+        data = preference_rows(ROWS_BROUGHT)
+        data[-1]["topic"] = "the last"
+        rows = world._table(ctx.scratch / "rows.parquet", data)
+        split = SplitRows(rows, ROWS_BROUGHT, "UltraFeedback", True, "train", 0, ((0, "train.jsonl"),))
+        brought = bring_judges(ctx, Rows(ctx, [rows], [split]))
+        return {name: Path(path.read_text()) for name, path in brought.items()}
 
 
 def test_preparation_brings_the_template_and_asks_the_judge(tmp_path: Path) -> None:
@@ -332,6 +341,11 @@ def test_preparation_brings_the_template_and_asks_the_judge(tmp_path: Path) -> N
 PREPARATIONS: dict[str, tuple[dict[str, object], str | Fault, str]] = {
     "no template there": ({"template": "file:///nowhere/x.jinja"}, "[[A]]", r"judge\.template: found no file at"),
     "a column that the rows have not": ({"template": "TEMPLATE"}, "[[A]]", r"judge\.template: fails on row 0"),
+    "a template that fails on the last row alone": (
+        {"template": "LAST"},
+        "[[A]]",
+        r"judge\.template: fails on row 2: .*; row 2 is row 2 of split 'train' in train\.jsonl, its row 2",
+    ),
     "a refused key": ({}, Fault(401), r"judge\.apiKeySecretRef: the key is refused"),
     "a model that is not there": ({}, Fault(404), r"judge\.model: found 'm'"),
     "nonsense": ({}, "banana", r"judge: none of 3 answers holds a verdict"),
@@ -341,8 +355,12 @@ PREPARATIONS: dict[str, tuple[dict[str, object], str | Fault, str]] = {
 @pytest.mark.parametrize("case", PREPARATIONS)
 def test_preparation_refuses(case: str, tmp_path: Path) -> None:
     judge, answer, words = PREPARATIONS[case]
-    if judge.get("template") == "TEMPLATE":
-        (tmp_path / "t.jinja").write_text("{{ columns.persona }}{{ response_a }}{{ response_b }}")
+    said = {
+        "TEMPLATE": "{{ columns.persona }}",
+        "LAST": "{% if columns.topic == 'the last' %}{{ columns.nothing }}{% endif %}",
+    }
+    if (own := said.get(str(judge.get("template")))) is not None:
+        (tmp_path / "t.jinja").write_text(own + "{{ response_a }}{{ response_b }}")
         judge = {"template": f"file://{tmp_path}/t.jinja"}
     with ChatServer(lambda _: answer) as server, pytest.raises(InvalidInput, match=words):
         prepared(tmp_path, server.url, **judge)

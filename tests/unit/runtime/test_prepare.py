@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -17,6 +17,7 @@ from selm_runtime.errors import InvalidInput, TemporaryFailure
 from selm_runtime.prepare_checks import DataFacts, check_data
 from selm_runtime.prepare_models import check_config, wanted_files
 from selm_runtime.prepare_sources import HubSource, hub_errors, hub_repository
+from selm_runtime.prepare_tokenizer import check_dialogue
 from selm_runtime.tables import PROMPTS
 from support.phase_configs import phase_config
 from support.prepare_world import World
@@ -356,6 +357,55 @@ def _data(**change: Any) -> Callable[[World], dict[str, Any]]:
     return lambda world: {"data": change}
 
 
+def _no_system(world: World, model: str) -> None:
+    """A chat template that refuses a system message, in its own words."""
+    path = world.root / model / "chat_template.jinja"
+    refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    path.write_text(refusal + path.read_text())
+
+
+def _one_system_row(world: World, split: str = "train", number: int = 31) -> None:
+    rows = preference_rows(50, seed=len(split))
+    system = {"role": "system", "content": "Be kind."}
+    for side in ("chosen", "rejected"):
+        rows[number][side] = [system, *rows[number][side]]  # type: ignore[misc]
+    _rows(world, rows, split)
+
+
+def _system_refused(world: World) -> dict[str, Any]:
+    _no_system(world, "model")
+    _one_system_row(world)
+    return {}
+
+
+def _system_refused_held_out(world: World) -> dict[str, Any]:
+    _no_system(world, "model")
+    _one_system_row(world, "test", 4)
+    return {"data": {"heldOut": {"split": "test"}}}
+
+
+def _system_refused_by_the_reward_model(world: World) -> dict[str, Any]:
+    _no_system(world, "reward")
+    _one_system_row(world)
+    return {"scoring": _reward(world)}
+
+
+def _no_number(world: World) -> dict[str, Any]:
+    rows = [{**row, "words": "12"} for row in preference_rows(50)]
+    rows[47]["words"] = "a dozen"
+    _rows(world, rows)
+    return {"scoring": {"scorers": [{"name": "r", "rules": [{"type": "Length", "column": "words"}]}]}}
+
+
+def _no_score(world: World) -> dict[str, Any]:
+    rows = [{**row, "good": "8", "bad": "3"} for row in preference_rows(50)]
+    rows[7]["bad"] = "poor"
+    _rows(world, rows)
+    augmented = {"chosenScoreColumn": "good", "rejectedScoreColumn": "bad", "goal": 10}
+    data = {"transform": "RewardAugmented", "rewardAugmented": augmented}
+    return {"data": data, "offlineIterations": [1]}
+
+
 EXCLUDE = {"scoring": {"pairing": {"offline": "Exclude"}}}
 
 REFUSED: dict[str, tuple[Callable[[World], dict[str, Any]], str, str]] = {
@@ -382,6 +432,34 @@ REFUSED: dict[str, tuple[Callable[[World], dict[str, Any]], str, str]] = {
     "a model with code of its own": (_own_code, "RemoteCode", r"spec\.model\.trustRemoteCode: found false"),
     "no chat template": (_remove("chat_template.jinja"), "NoChatTemplate", "no chat template; allowed is a chat model"),
     "a chat template that fails": (_bad_template, "NoChatTemplate", "fails on a user's message: only one turn"),
+    "a row with a role that the chat template refuses": (
+        _system_refused,
+        "TemplateRefused",
+        r"spec\.model: its chat template fails on row 31, of the roles system, user: System role not supported; allowed .*; "
+        r"row 31 is row 31 of split 'train' in train\.jsonl, its row 31$",
+    ),
+    "a held-out row with such a role": (
+        _system_refused_held_out,
+        "TemplateRefused",
+        r"fails on row 54, .*: System role not supported; .*; row 54 is row 4 of split 'test' in test\.jsonl, its row 4$",
+    ),
+    "a row with a role that the reward model's template refuses": (
+        _system_refused_by_the_reward_model,
+        "TemplateRefused",
+        r"spec\.scoring\.scorers\[0\]\.rewardModel: its chat template fails on row 31, of the roles system, user, assistant: "
+        r"System role not supported",
+    ),
+    "a number in a row's column that is none": (
+        _no_number,
+        "InvalidRow",
+        r"spec\.scoring\.scorers\[0\]\.rules\[0\]\.column: row 47 has 'a dozen' in column 'words'; a number .*; row 47 is "
+        r"row 47 of split 'train' in train\.jsonl",
+    ),
+    "a score of a row's own pair that is no number": (
+        _no_score,
+        "NoScores",
+        r"spec\.data\.rewardAugmented\.rejectedScoreColumn: row 7 has 'poor' in column 'bad'; a number is allowed; row 7 is ",
+    ),
     "no EOS token": (_no_eos, "InvalidTokenizer", "no EOS token"),
     "a tokenizer of another model": (_other_vocabulary, "InvalidTokenizer", "the model knows 10"),
     "no tokenizer": (
@@ -533,6 +611,18 @@ def test_refused(world: World, what: str) -> None:
 
 def test_offline_runs_need_no_shards(world: World) -> None:
     world.prepare(world.config(iterations=2, offlineIterations=[1, 2], generation={"shards": 40}))
+
+
+def test_a_template_that_takes_one_turn_is_refused_for_mt_bench() -> None:
+    def render(messages: Sequence[Mapping[str, str]], generation: bool) -> str:
+        if len(messages) > 1:
+            raise ValueError("one turn")
+        return "text"
+
+    with pytest.raises(
+        InvalidInput, match=r"the second turn of spec\.evaluation\.mtBench, .*user, assistant, user: one"
+    ):
+        check_dialogue(render)
 
 
 # Pure parts

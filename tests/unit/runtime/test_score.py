@@ -171,6 +171,16 @@ def test_a_reward_models_scores_are_those_of_transformers(reward_model: Path) ->
     assert scorer.score([conversation(text) for text in texts[::-1]]) == pytest.approx(found[::-1], abs=1e-6)
 
 
+def test_a_conversation_that_the_reward_models_template_refuses_is_named(reward_model: Path, tmp_path: Path) -> None:
+    deaf = with_config(reward_model, tmp_path / "deaf")
+    (deaf / "chat_template.jinja").write_text("{{ raise_exception('System role not supported') }}")
+    scorer = RewardModelScorer("rm", deaf, FIELD, PLAIN)
+    with pytest.raises(
+        InvalidInput, match=rf"{re.escape(FIELD)}: its chat template fails on row 0, .*: System role not"
+    ):
+        scorer.score([conversation("yes")])
+
+
 def with_config(model: Path, folder: Path, **changes: object) -> Path:
     """The model's folder with another config.json."""
     shutil.copytree(model, folder)
