@@ -67,6 +67,10 @@ class MemoryStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
 
+    def read(self, key: str, start: int, size: int) -> bytearray:
+        self._step(f"read {key}")
+        return bytearray(self._read(key)[start : start + size])
+
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         self._step(f"list {prefix}")
         yield from [ObjectInfo(key, len(self.objects[key])) for key in sorted(self.objects) if key.startswith(prefix)]

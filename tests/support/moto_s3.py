@@ -39,8 +39,32 @@ class Faults:
     """So many of the next requests are answered with 503."""
     break_bodies: int = 0
     """So many of the next object reads end after half of their body."""
+    break_every: int = 0
+    """Every so many an object read ends after half of its body."""
+    broken: int = 0
+    """Object reads that did, of either kind."""
+    only: str = ""
+    """The three are of requests whose path ends so."""
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     """(method, path with query, headers) of every request that came."""
+    _counting: threading.Lock = field(default_factory=threading.Lock)
+    _reads: int = 0
+
+    def take(self, counted: str) -> bool:
+        """Whether one is left, which is taken: requests come at once."""
+        with self._counting:
+            left = getattr(self, counted)
+            setattr(self, counted, max(0, left - 1))
+            return bool(left > 0)
+
+    def breaks(self) -> bool:
+        """Whether the object read that came ends early."""
+        taken = self.take("break_bodies")
+        with self._counting:
+            self._reads += 1
+            taken = taken or bool(self.break_every and self._reads % self.break_every == 0)
+            self.broken += taken
+        return taken
 
 
 @dataclass
@@ -72,8 +96,8 @@ def _middleware(app: Wsgi, faults: Faults) -> Wsgi:
         faults.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"] + query, headers))
         if faults.refuse_credentials:
             return _error(start, "403 Forbidden", "InvalidAccessKeyId")
-        if faults.away > 0:
-            faults.away -= 1
+        meant = environ["PATH_INFO"].endswith(faults.only)
+        if meant and faults.take("away"):
             return _error(start, "503 Service Unavailable", "ServiceUnavailable")
         if faults.refuse_conditions and "HTTP_IF_NONE_MATCH" in environ:
             return _error(start, "501 Not Implemented", "NotImplemented")
@@ -83,8 +107,7 @@ def _middleware(app: Wsgi, faults: Faults) -> Wsgi:
             environ.pop("HTTP_IF_NONE_MATCH", None)
         answer = app(environ, start)
         is_object = environ["REQUEST_METHOD"] == "GET" and not query and environ["PATH_INFO"].count("/") > 1
-        if faults.break_bodies > 0 and is_object:
-            faults.break_bodies -= 1
+        if is_object and meant and faults.breaks():
             return _half(answer)
         return answer
 

@@ -64,11 +64,7 @@ class ModelCache:
         Raises InvalidInput where the files are gone or damaged in the store, TemporaryFailure where the store is
         away or the disk is full.
         """
-        key = manifest.content_under(prefix).removeprefix("sha256:")
-        expected = {
-            entry.name.removeprefix(prefix): entry.model_copy(update={"name": entry.name.removeprefix(prefix)})
-            for entry in manifest.under(prefix)
-        }
+        key, expected = _key(manifest, prefix), _expected(manifest, prefix)
         target = self._root / key
         self._root.mkdir(parents=True, exist_ok=True)
         self._hold(key)
@@ -79,6 +75,21 @@ class ModelCache:
                     self._bring(manifest, prefix, target, expected)
         os.utime(target)
         return target
+
+    def held(self, manifest: Manifest, prefix: str = "model/") -> Path | None:
+        """The folder that `model` would return where it is whole already; else None, and nothing is fetched."""
+        key = _key(manifest, prefix)
+        target = self._root / key
+        if not target.is_dir():
+            return None
+        known = key in self._in_use
+        self._hold(key)  # before it is looked at: nobody evicts it in between
+        if _is_complete(target, _expected(manifest, prefix)):
+            os.utime(target)
+            return target
+        if not known:
+            os.close(self._in_use.pop(key))
+        return None
 
     def kept(self, name: str) -> Path:
         """A folder that processes of all pods of the node share and that outlives them, until its room is needed.
@@ -147,6 +158,16 @@ class ModelCache:
             (folder / _COMPLETE).unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
             return True
+
+
+def _key(manifest: Manifest, prefix: str) -> str:
+    return manifest.content_under(prefix).removeprefix("sha256:")
+
+
+def _expected(manifest: Manifest, prefix: str) -> dict[str, FileEntry]:
+    """The files under the prefix by their names in the model's folder."""
+    entries = [entry.model_copy(update={"name": entry.name.removeprefix(prefix)}) for entry in manifest.under(prefix)]
+    return {entry.name: entry for entry in entries}
 
 
 def _open_lock(path: Path) -> int:

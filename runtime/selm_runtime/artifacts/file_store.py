@@ -88,6 +88,11 @@ class FileStore:
         finally:
             unfinished.unlink(missing_ok=True)
 
+    def read(self, key: str, start: int, size: int) -> bytearray:
+        with self._errors(key), self._path(key).open("rb") as source:
+            source.seek(start)
+            return bytearray(source.read(size))
+
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         folder = self._path(prefix.rpartition("/")[0]) if "/" in prefix else self._root
         found: list[ObjectInfo] = []

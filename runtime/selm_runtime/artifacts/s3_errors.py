@@ -39,6 +39,7 @@ _ELSEWHERE = {"301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintE
 _PASSING = {"NoSuchUpload", "OperationAborted", "RequestTimeout", "RequestTimeTooSkewed", "SlowDown", "Throttling"}
 CONDITION_FAILED = {"412", "PreconditionFailed"}
 CONDITION_RACED = {"409", "ConditionalRequestConflict"}
+RANGE_BEYOND = {"416", "InvalidRange"}
 NOT_IMPLEMENTED = {"501", "NotImplemented", "XNotImplemented", "MethodNotAllowed", "405"}
 
 

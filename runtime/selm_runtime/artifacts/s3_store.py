@@ -24,6 +24,7 @@ from selm_runtime.artifacts.s3_errors import (
     CONDITION_FAILED,
     CONDITION_RACED,
     NOT_IMPLEMENTED,
+    RANGE_BEYOND,
     Where,
     code_of,
     s3_errors,
@@ -198,16 +199,30 @@ class S3Store:
         finally:
             unfinished.unlink(missing_ok=True)
 
-    def _stream(self, key: str) -> Iterator[bytes]:
-        """The object's blocks in order; a connection that breaks is taken up where it broke."""
-        done, etag = 0, None
-        for attempt in range(_READS):
-            onward = {"Range": f"bytes={done}-", "IfMatch": etag} if done else {}
+    def read(self, key: str, start: int, size: int) -> bytearray:
+        found = bytearray()
+        with self._errors(key):
             try:
-                answer = self._client.get_object(**self._object(key), **onward)
-                if done and answer["ResponseMetadata"]["HTTPStatusCode"] != 206:
+                for block in self._stream(key, start, start + size):
+                    found += block
+            except ClientError as error:
+                if code_of(error) not in RANGE_BEYOND:  # the object ends before `start`
+                    raise
+        return found
+
+    def _stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The object's blocks in order, of a range where one is given; a connection that breaks is taken up where it
+        broke.
+        """
+        done, etag = start, None
+        for attempt in range(_READS):
+            ranged = {"Range": f"bytes={done}-{'' if end is None else end - 1}"} if done or end is not None else {}
+            condition: dict[str, str] = {"IfMatch": etag} if etag else {}
+            try:
+                answer = self._client.get_object(**self._object(key), **ranged, **condition)
+                if ranged and answer["ResponseMetadata"]["HTTPStatusCode"] != 206:
                     raise TemporaryFailure(
-                        STORE_UNAVAILABLE, f"{self._where.endpoint} broke off {key!r} and does not serve ranges"
+                        STORE_UNAVAILABLE, f"{self._where.endpoint} does not serve ranges: asked for a part of {key!r}"
                     )
                 etag = answer["ETag"]
                 for block in answer["Body"].iter_chunks(_READ_BYTES):
@@ -215,6 +230,8 @@ class S3Store:
                     yield block
                 return
             except _BROKEN_STREAM as error:
+                if done == end:
+                    return  # broken behind the last byte that was asked for
                 if attempt == _READS - 1:
                     raise
                 _log.warning("reading %s broke after %d bytes (%s), going on from there", key, done, error)

@@ -59,6 +59,9 @@ class Store(Protocol):
     def download(self, key: str, path: Path, *, size: int | None = None, sha256: str | None = None) -> None:
         """Stream an object into `path` by a rename, verified as it streams. Raises NotFound, Corrupt."""
 
+    def read(self, key: str, start: int, size: int) -> bytearray:
+        """The object's bytes from `start` on, `size` of them or as many as there are. Raises NotFound."""
+
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Every object whose key starts with `prefix`, in key order."""
 

@@ -321,3 +321,27 @@ def test_no_checksums_of_the_server_are_asked_for(server: S3Server, s3: S3Store)
     s3.get("k")
     sent = {name for _, _, headers in server.faults.requests for name in headers}
     assert not any("CHECKSUM" in name or "TRAILER" in name for name in sent)
+
+
+def test_a_range_is_read_or_what_there_is_of_it(store: Store) -> None:
+    store.put("a/b", bytes(range(100)))
+    assert store.read("a/b", 10, 5) == bytes(range(10, 15))
+    assert store.read("a/b", 0, 100) == bytes(range(100))
+    assert store.read("a/b", 95, 50) == bytes(range(95, 100))
+    assert store.read("a/b", 100, 50) == b""
+    with pytest.raises(NotFound):
+        store.read("a/c", 0, 1)
+
+
+def test_a_range_is_taken_up_where_its_connection_broke(s3: S3Store, server: S3Server) -> None:
+    data = os.urandom(1 << 20)
+    s3.put("k", data)
+    server.faults.requests.clear()
+    server.faults.break_bodies = 2
+    assert s3.read("k", 1000, 900_000) == data[1000:901_000]
+    ranges = [headers["HTTP_RANGE"] for method, _, headers in server.faults.requests if method == "GET"]
+    assert ranges[0] == "bytes=1000-900999"
+    assert len(ranges) == 3
+    assert ranges[2].endswith("-900999")
+    server.faults.away = 1
+    assert s3.read("k", 0, 10) == data[:10]
