@@ -82,7 +82,8 @@ RECIPE = {"iterations", "seed", "model", "data", "generation", "scoring", "train
 def _push(spec: SELMRunSpec) -> PushConfig | None:
     if spec.push is None:
         return None
-    recipe = spec.model_dump(mode="json", by_alias=True, exclude_none=True, include=RECIPE)
+    way = {"generation": {"weights"}}  # says nothing of the model
+    recipe = spec.model_dump(mode="json", by_alias=True, exclude_none=True, include=RECIPE, exclude=way)
     return project(PushConfig, spec.push, recipe=recipe)
 
 

@@ -15,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from selm_runtime.artifacts.stream import Streamed
+from selm_runtime.contract import ArtifactsConfig
 from selm_runtime.contract_engine import FIELD, describe, problems
 from selm_runtime.errors import InvalidInput
 from selm_runtime.precision import inference_dtype
@@ -76,6 +78,8 @@ class EngineSettings:
     tensor_parallel_size: int = 1
     trust_remote_code: bool = False
     engine_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    streamed: tuple[Streamed, ArtifactsConfig] | None = None
+    """Where the tensors are not in `model` but in the store: what to read, and of which store."""
 
 
 class Engine:
@@ -84,8 +88,8 @@ class Engine:
     def __init__(self, settings: EngineSettings, sampling: Sampling) -> None:
         """Loads the model and allocates the cache (seconds to minutes).
 
-        Raises InvalidInput where an engine argument is unknown, reserved or refused by vLLM, or where the model's
-        context is shorter than prompt and response together.
+        Raises InvalidInput where an engine argument is unknown, reserved or refused by vLLM, where the model's context is
+        shorter than prompt and response together, or where streamed weights are damaged or gone.
         """
         prepare_environment()
         from vllm import SamplingParams
@@ -97,10 +101,15 @@ class Engine:
         check_engine_args(settings.engine_args)
         check_context(settings)
         arguments = {**default_arguments(settings), **settings.engine_args}
+        if settings.streamed is not None:
+            from selm_runtime.stream_loader import loader_arguments
+
+            arguments |= loader_arguments(*settings.streamed)
         if not settings.trust_remote_code:
             # vLLM names compiled kernels by the model's path, too, which differs in each iteration: by this one all
             # models of one shape find the same. Code of a repository is named by its folder and keeps it.
             arguments["model"] = "."
+        _forget_paths()
         try:
             # As vLLM's own offline class: its defaults of sequences and tokens in a step are those for throughput.
             with contextlib.chdir(settings.model):
@@ -250,6 +259,15 @@ def stop_token_ids(model: Path, eos_token_id: int | None) -> tuple[int, ...]:
             "spec.model.uri: neither the model's generation_config.json nor its tokenizer names an end-of-sequence token",
         )
     return tuple(sorted(ids))
+
+
+def _forget_paths() -> None:
+    """vLLM (from 0.32 on) remembers by a model's path whether its checkpoint has an lm_head; here all have one path."""
+    from vllm.transformers_utils import config
+
+    remembered = getattr(config, "checkpoint_has_lm_head", None)
+    if remembered is not None:
+        remembered.cache_clear()
 
 
 def _completion(output: Any) -> Completion:

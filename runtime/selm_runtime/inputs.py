@@ -2,8 +2,8 @@
 
 Two phases with equal input digests may stand for each other. So a digest covers the contents that come in, the
 rows, the sampling or the objective as in force, and the seed. It leaves out names, places, how the work is spread
-(shards, nodes, ranks, tensor parallelism, ZeRO stage, micro-batches, checkpoints, resources, image), the number of
-iterations, and for generation and scoring everything that only training reads.
+(shards, nodes, ranks, tensor parallelism, ZeRO stage, micro-batches, checkpoints, resources, image), by which way weights
+reach an engine, the number of iterations, and for generation and scoring everything that only training reads.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ def _outcome(manifest: Manifest) -> list[Any]:
 
 def _sampling(config: PhaseConfig, *, leaving_out: Set[str] = frozenset()) -> dict[str, Any]:
     spread = {"shards", "engines_per_pod", "tensor_parallel_size"}
-    return config.generation.model_dump(mode="json", exclude=spread | leaving_out)
+    return config.generation.model_dump(mode="json", exclude=spread | {"weights"} | leaving_out)
 
 
 def _scorers(config: PhaseConfig, manifests: Manifests) -> list[dict[str, Any]]:

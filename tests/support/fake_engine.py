@@ -6,8 +6,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from selm_runtime.artifacts.store import open_store
+from selm_runtime.artifacts.stream import read_weights
 from selm_runtime.engine import Completion, EngineSettings, Request, Sampling
-from selm_runtime.errors import InvalidInput
+from selm_runtime.errors import InvalidInput, TemporaryFailure
 
 
 class FakeEngine:
@@ -74,9 +76,19 @@ def engine_in_a_process(settings: EngineSettings, _: Sampling) -> FakeEngine:
     """For processes, which find it by its name; what it answers differs between models of different names."""
     if "refuse" in settings.engine_args:
         raise InvalidInput("EngineArgsRefused", "spec.generation.engineArgs.refuse: no")
+    if "away" in settings.engine_args:
+        raise TemporaryFailure("StoreUnavailable", "the store does not answer")
     if "crash" in settings.engine_args:
         raise OSError("no device")
     return FakeEngine(salt=weights_of(settings.model))
+
+
+def streamed_engine_in_a_process(settings: EngineSettings, _: Sampling) -> FakeEngine:
+    """Answers as the one above does of the same model, whose weights it reads from the store."""
+    assert settings.streamed is not None
+    streamed, artifacts = settings.streamed
+    ((_, parts),) = ((file, b"".join(parts)) for file, parts in read_weights(open_store(artifacts), streamed.files))
+    return FakeEngine(salt=hashlib.sha256(parts).hexdigest())
 
 
 def weights_of(model: Path) -> str:

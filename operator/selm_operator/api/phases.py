@@ -67,6 +67,14 @@ class GenerationSpec(SpecModel):
     tensor_parallel_size: Annotated[
         Int, Field(ge=1, le=64, description="GPUs that one engine spans."), Change.SUSPENDED
     ] = 1
+    weights: Annotated[
+        Literal["Cache", "Stream"],
+        Field(
+            description="how a model's weights reach the engine: through the node's cache, or streamed from the store without "
+            "lying on a disk, where the pod has one engine on one GPU and the cache does not hold them already."
+        ),
+        Change.SUSPENDED,
+    ] = "Cache"
     engine_args: Annotated[
         dict[str, Any],
         Field(default_factory=dict, description="further arguments of vLLM's engine, by its own names."),

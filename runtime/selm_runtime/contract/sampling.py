@@ -22,6 +22,7 @@ class GenerationConfig(ContractModel):
     shards: int = 1
     engines_per_pod: int = 1
     tensor_parallel_size: int = 1
+    weights: Literal["Cache", "Stream"] = "Cache"
     engine_args: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("policies")

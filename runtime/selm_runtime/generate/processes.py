@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from selm_runtime.errors import InvalidInput
+from selm_runtime.errors import InvalidInput, TemporaryFailure
 from selm_runtime.generate.progress import Meter
 from selm_runtime.generate.queue import ChunkQueue
 from selm_runtime.generate.requests import ChunkPlan
@@ -94,7 +94,8 @@ def generate_in_processes(
     `plans` makes those of all models; it is called while the engines start, which takes as long as tokenising does.
 
     A chunk whose process died is given to another one, once. Raises EngineLost where that one dies of it, too, or where an
-    engine dies before it is there; InvalidInput where one is refused; TemporaryFailure once the pod was asked to go.
+    engine dies before it is there; InvalidInput where one is refused; TemporaryFailure where the store of streamed weights is
+    away, or once the pod was asked to go.
     """
     pool = _Pool(models, where, reporter)
     try:
@@ -187,8 +188,8 @@ class _Pool:
             case Done(responses):
                 self._queue.done(worker.number, responses.plan.chunk)
                 yield responses
-            case Refused(reason, message):
-                raise InvalidInput(reason, message)
+            case Refused(reason, message, temporary):
+                raise (TemporaryFailure if temporary else InvalidInput)(reason, message)
             case LastWords(words):
                 worker.words = words
 

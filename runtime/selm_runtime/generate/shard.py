@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from selm_runtime.artifacts.chunks import chunks_of_shard
+from selm_runtime.artifacts.stream import Streamed
 from selm_runtime.data.rows import portion_rows
 from selm_runtime.data.tokens import Tokenizer, load_tokenizer
 from selm_runtime.engine import Engine, EngineSettings, Sampling, keep_compiled, kept_name, stop_token_ids
@@ -21,9 +22,9 @@ from selm_runtime.generate.loop import generate_chunks
 from selm_runtime.generate.processes import ModelWork, generate_in_processes, places
 from selm_runtime.generate.requests import ChunkPlan, plan_chunk
 from selm_runtime.generate.responses import ChunkResponses, count_responses, responses_table, summarise
+from selm_runtime.generate.weights import LocalModel, local_model
 from selm_runtime.generate.work import Holder, Unit, holder, units
 from selm_runtime.generate.worker import MakeEngine, WorkerTask
-from selm_runtime.inputs import starting_model
 from selm_runtime.phase import PhaseContext
 
 Row = Mapping[str, Any]
@@ -45,25 +46,15 @@ def run_shard(ctx: PhaseContext) -> None:
     ctx.folder.compose(len(all_units), summarise)
 
 
-def policy_model(ctx: PhaseContext) -> Path:
-    """A local copy of the policy that this iteration starts from: the last Training's, or the base."""
-    return _model(ctx, starting_model(ctx.config))
-
-
-def _model(ctx: PhaseContext, where: Holder) -> Path:
-    phase, iteration = where
-    return ctx.cache.model(ctx.folder.manifest(phase, iteration))
-
-
 def _generate(ctx: PhaseContext, todo: Sequence[Unit], rows: Sequence[Row]) -> None:
     config = ctx.config
     of_model: dict[Holder, list[Unit]] = {}
     for unit in todo:
         of_model.setdefault(holder(config, unit.policy), []).append(unit)
     with ctx.reporter.stage("model"):
-        models = {where: _model(ctx, where) for where in of_model}
+        models = {where: local_model(ctx, ctx.folder.manifest(*where)) for where in of_model}
         # One tokenizer for all: training hands it on as it is.
-        tokenizer = load_tokenizer(next(iter(models.values())), trust_remote_code=config.model.trust_remote_code)
+        tokenizer = load_tokenizer(next(iter(models.values())).folder, trust_remote_code=config.model.trust_remote_code)
 
     def plans() -> list[ChunkPlan]:
         return _plans(ctx, tokenizer, todo, rows)
@@ -85,10 +76,12 @@ def _plans(ctx: PhaseContext, tokenizer: Tokenizer, todo: Sequence[Unit], rows: 
     return [plan_chunk(unit.chunk, prompts[unit.rows], ctx.config, unit.policy) for unit in todo]
 
 
-def _in_this_process(ctx: PhaseContext, model: Path, plans: Plans, tokenizer: Tokenizer) -> Generator[ChunkResponses]:
+def _in_this_process(
+    ctx: PhaseContext, model: LocalModel, plans: Plans, tokenizer: Tokenizer
+) -> Generator[ChunkResponses]:
     with ThreadPoolExecutor(1, "plans") as beside:  # an engine's start takes as long as tokenising does
         planned = beside.submit(plans)
-        engine = start_engine(ctx, model, tokenizer.eos_token_id)
+        engine = start_engine(ctx, model.folder, tokenizer.eos_token_id, model.streamed)
     try:
         reproducible = ctx.config.generation.reproducible
         yield from generate_chunks(engine, planned.result(), ctx.reporter, ctx.stop, reproducible=reproducible)
@@ -98,7 +91,7 @@ def _in_this_process(ctx: PhaseContext, model: Path, plans: Plans, tokenizer: To
 
 def _in_processes(
     ctx: PhaseContext,
-    models: Mapping[Holder, Path],
+    models: Mapping[Holder, LocalModel],
     chunks: Mapping[Holder, Sequence[int]],
     plans: Plans,
     tokenizer: Tokenizer,
@@ -113,9 +106,11 @@ def _in_processes(
         cpus=sorted(os.sched_getaffinity(0)),
     )
 
-    def task(model: Path) -> WorkerTask:
-        drawn = sampling(ctx, model, tokenizer.eos_token_id)
-        return WorkerTask(engine_settings(ctx, model), drawn, generation.reproducible, PROCESS_ENGINE)
+    def task(model: LocalModel) -> WorkerTask:
+        drawn = sampling(ctx, model.folder, tokenizer.eos_token_id)
+        return WorkerTask(
+            engine_settings(ctx, model.folder, model.streamed), drawn, generation.reproducible, PROCESS_ENGINE
+        )
 
     work = {
         f"{phase}-{iteration}": ModelWork(task(model), chunks[phase, iteration])
@@ -124,15 +119,15 @@ def _in_processes(
     return generate_in_processes(work, plans, where, ctx.reporter, ctx.stop)
 
 
-def start_engine(ctx: PhaseContext, model: Path, eos_token_id: int | None) -> Engine:
+def start_engine(ctx: PhaseContext, model: Path, eos_token_id: int | None, streamed: Streamed | None = None) -> Engine:
     """An engine for the config's sampling, in this process; says how long it took."""
     with ctx.reporter.stage("engine"):
         keep_compiled(ctx.cache.kept(kept_name()))
-        return Engine(engine_settings(ctx, model), sampling(ctx, model, eos_token_id))
+        return Engine(engine_settings(ctx, model, streamed), sampling(ctx, model, eos_token_id))
 
 
-def engine_settings(ctx: PhaseContext, model: Path) -> EngineSettings:
-    """What an engine of this run's is made of."""
+def engine_settings(ctx: PhaseContext, model: Path, streamed: Streamed | None = None) -> EngineSettings:
+    """What an engine of this run's is made of; `streamed` where the model's tensors are not in its folder."""
     config = ctx.config
     return EngineSettings(
         model=model,
@@ -141,6 +136,7 @@ def engine_settings(ctx: PhaseContext, model: Path) -> EngineSettings:
         tensor_parallel_size=config.generation.tensor_parallel_size,
         trust_remote_code=config.model.trust_remote_code,
         engine_args=config.generation.engine_args,
+        streamed=None if streamed is None else (streamed, config.artifacts),
     )
 
 

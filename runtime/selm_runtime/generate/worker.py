@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 
 from selm_runtime import faults
 from selm_runtime.engine import Completion, Engine, EngineSettings, Sampling
-from selm_runtime.errors import InvalidInput
+from selm_runtime.errors import InvalidInput, TemporaryFailure
 from selm_runtime.generate.loop import RequestEngine, run_chunks
 from selm_runtime.generate.progress import share_of_prompt
 from selm_runtime.generate.requests import ChunkPlan
@@ -90,10 +90,11 @@ class Done:
 
 @dataclass(frozen=True)
 class Refused:
-    """The engine cannot be made of these arguments: InvalidInput's reason and message."""
+    """The engine cannot be made: the reason and message of InvalidInput, or of TemporaryFailure."""
 
     reason: str
     message: str
+    temporary: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ def work(connection: Connection, task: WorkerTask, place: Place, parent: int) ->
     _settle(place)
     try:
         _serve(connection, task)
-    except InvalidInput as refusal:
-        connection.send(Refused(refusal.reason, refusal.message))
+    except (InvalidInput, TemporaryFailure) as refusal:
+        connection.send(Refused(refusal.reason, refusal.message, isinstance(refusal, TemporaryFailure)))
     except (BrokenPipeError, EOFError):
         os._exit(1)  # the pod's first process is gone or has no use for this one
     except Exception as error:

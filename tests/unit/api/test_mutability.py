@@ -41,6 +41,7 @@ RICH: Json = {
         "temperature": 0.7,
         "topP": 0.9,
         "enginesPerPod": 1,
+        "weights": "Stream",
         "engineArgs": {"max_model_len": 512},
         "resources": RESOURCES,
     },

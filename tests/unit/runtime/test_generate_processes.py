@@ -22,7 +22,7 @@ from selm_runtime.generate.seeds import request_seed
 from selm_runtime.generate.work import response_chunks, units
 from selm_runtime.generate.worker import Place
 from selm_runtime.score.shard import run_shard as score
-from support.fake_engine import FakeEngine, engine_in_a_process, weights_of
+from support.fake_engine import FakeEngine, engine_in_a_process, streamed_engine_in_a_process, weights_of
 from support.phase_world import PhaseWorld
 from support.tiny_model import make_tiny_model, preference_rows
 
@@ -128,8 +128,39 @@ def test_a_chunk_that_kills_two_engines_ends_the_attempt(
         generate(world, 2, **TWO_MODELS)
 
 
+def test_each_engine_streams_its_model_where_that_is_asked_for(
+    tmp_path: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two policies, one engine after the other: the responses are those of the cached models."""
+    by_cache = generate(new_world(tmp_path / "cached", models, 2), 2, **TWO_MODELS)
+    monkeypatch.setenv("SELM_CACHE_DIR", str(tmp_path / "another-cache"))
+    monkeypatch.setattr(shard, "PROCESS_ENGINE", streamed_engine_in_a_process)
+    world = new_world(tmp_path / "streamed", models, 2)
+    settings = {**TWO_MODELS, "generation": {**BOTH, "weights": "Stream"}}
+    assert generate(world, 2, **settings).content_digest == by_cache.content_digest
+    assert not list((tmp_path / "another-cache").rglob("*.safetensors"))
+    said = {(event["model"], event["way"]) for event in world.events("weights")}
+    assert said == {("Preparation-0", "Stream"), ("Training-1", "Stream")}
+
+
+def test_the_engine_of_the_pods_own_process_is_told_what_to_stream(
+    tmp_path: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+
+    def start(_ctx: object, folder: Path, _eos: object, streamed: Any) -> FakeEngine:
+        told.append((folder, streamed))
+        return FakeEngine()
+
+    monkeypatch.setattr(shard, "start_engine", start)
+    generate(new_world(tmp_path / "streamed", models), generation={"weights": "Stream"})
+    ((folder, streamed),) = told
+    assert (folder, [file.name for file in streamed.files]) == (streamed.folder, ["model.safetensors"])
+
+
 REFUSED = {
     "refused": ("refuse", InvalidInput, "engineArgs.refuse: no"),
+    "is away from its weights": ("away", TemporaryFailure, "the store does not answer"),
     "crashes": (
         "crash",
         EngineLost,

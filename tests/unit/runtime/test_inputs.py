@@ -104,6 +104,7 @@ CONFIG_CHANGES: dict[str, tuple[dict[str, Any], set[Phase]]] = {
     "the selection of rows (the rows are what counts)": ({"data": {"selection": {"keep": 0.5}}}, NONE),
     "shards": ({"generation": {"shards": 4}, "scoring": {"shards": 3}}, NONE),
     "engines of a pod": ({"generation": {"enginesPerPod": 2}}, NONE),
+    "the way of the weights": ({"generation": {"weights": "Stream"}}, NONE),
     "tensor parallelism": ({"generation": {"tensorParallelSize": 2}}, NONE),
     "nodes, ranks and ZeRO stage": ({"training": {"nodes": 2, "ranksPerNode": 2, "zeroStage": 2}}, NONE),
     "micro-batches": ({"training": {"maxTokensPerMicroBatch": 99}}, NONE),
