@@ -28,6 +28,7 @@ from selm_runtime.prepare_selection import publish_fit, select_rows
 from selm_runtime.prepare_sources import resolve_model
 from selm_runtime.prepare_suites import bring_suites
 from selm_runtime.prepare_tokenizer import check_dialogue, check_tokenizer, policy_render, template_render
+from selm_runtime.score.reward_model import check_head
 from selm_runtime.score.scorers import check_imported, check_scoring
 from selm_runtime.train.quantized import check_quantization
 from selm_runtime.train.trackers import require_libraries
@@ -63,7 +64,17 @@ def run(ctx: PhaseContext) -> None:
         files = bring_judges(ctx, everything) | suites.files
         policy, *judging = sources
         imports = [import_model(ctx, policy, partial(check_policy, ctx.config, everything, facts.format))]
-        imports += [import_model(ctx, model, partial(check_scorer, ctx.config, everything, model)) for model in judging]
+        imports += [
+            import_model(
+                ctx,
+                model,
+                partial(check_scorer, ctx.config, everything, model),
+                partial(check_head, field=model.field, trust_remote_code=model.trust_remote_code)
+                if model.role == "RewardModel"
+                else None,
+            )
+            for model in judging
+        ]
     adopted: list[FileEntry] = [entry for imported in imports for entry in imported.entries]
     selection = ctx.config.data.selection
     selected = select_rows(ctx, selection, imports[0], rows) if selection is not None else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -59,16 +59,28 @@ class Imported:
     """The small files (configuration, tokenizer), for checks."""
 
 
-def import_model(ctx: PhaseContext, wanted: Wanted, check: Callable[[Path], None] | None = None) -> Imported:
+CheckNames = Callable[[Path, Collection[str]], None]
+"""Given the folder with the small files and the names of all weights; raises InvalidInput for a model without some."""
+
+
+def import_model(
+    ctx: PhaseContext,
+    wanted: Wanted,
+    check: Callable[[Path], None] | None = None,
+    check_names: CheckNames | None = None,
+) -> Imported:
     """Bring a model in, by copies within the store where an earlier run of the namespace imported the same.
 
-    `check` is given the folder with the small files before any weights are fetched, and may refuse them. Raises
+    `check` is given the folder with the small files before any weights are fetched, and may refuse them; `check_names` is
+    asked as soon as the names of the weights are known, and not again of what an earlier run brought in. Raises
     InvalidInput where the files are not a model of this role in Hugging Face layout with safetensors.
     """
     source, prefix = wanted.source, wanted.prefix
     names = wanted_files(source.sizes(), wanted.field, source.uri, trust_remote_code=wanted.trust_remote_code)
     reuse_on = ctx.config.artifacts.reuse != "None"
-    key = digest_of([source.identity(names), wanted.role, wanted.trust_remote_code]) if reuse_on else None
+    # What is found under the key was checked so, too: imports from before there was a check are made again.
+    checked = ["names"] if check_names is not None else []
+    key = digest_of([source.identity(names), wanted.role, wanted.trust_remote_code, *checked]) if reuse_on else None
     local = ctx.scratch / "models" / prefix.strip("/").replace("/", "-")
     local.mkdir(parents=True, exist_ok=True)
     entries = None if key is None else _adopt(ctx, key, prefix)
@@ -78,7 +90,7 @@ def import_model(ctx: PhaseContext, wanted: Wanted, check: Callable[[Path], None
         if check is not None:
             check(local)
     else:
-        entries = _bring(ctx, wanted, names, local, check)
+        entries = _bring(ctx, wanted, names, local, check, check_names)
     content = content_digest(entry.model_copy(update={"name": entry.name.removeprefix(prefix)}) for entry in entries)
     facts = {
         "uri": source.uri,
@@ -144,25 +156,29 @@ def check_config(config: Mapping[str, Any], field: str, role: Role, *, trust_rem
         )
 
 
-def check_weights(path: Path, name: str, field: str) -> None:
-    """Raises InvalidInput unless the file is whole safetensors (its header covers the file)."""
+def check_weights(path: Path, name: str, field: str) -> list[str]:
+    """The names of a file's tensors. Raises InvalidInput unless it is whole safetensors (its header covers the file)."""
     try:
         with safe_open(path, framework="np") as file:
-            if not list(file.keys()):
-                raise InvalidInput("DamagedModel", f"{field}.uri: {name} holds no tensor")
+            found = list(file.keys())
     except (SafetensorError, OSError) as error:
         raise InvalidInput("DamagedModel", f"{field}.uri: {name} is not whole safetensors: {error}") from error
+    if not found:
+        raise InvalidInput("DamagedModel", f"{field}.uri: {name} holds no tensor")
+    return found
 
 
-def check_index(text: str, names: Iterable[str], field: str) -> None:
-    """Raises InvalidInput where the index names files that are not there."""
+def check_index(text: str, names: Iterable[str], field: str) -> list[str]:
+    """The names of the tensors in an index. Raises InvalidInput where it names files that are not there."""
     try:
-        needed = set(json.loads(text)["weight_map"].values())
-    except (ValueError, KeyError, AttributeError) as error:
+        weights = dict(json.loads(text)["weight_map"])
+        needed = set(weights.values())
+    except (ValueError, KeyError, TypeError) as error:
         raise InvalidInput("DamagedModel", f"{field}.uri: {INDEX} has no weight_map: {error}") from error
     missing = sorted(needed - set(names))
     if missing:
         raise InvalidInput("DamagedModel", f"{field}.uri: {INDEX} names {', '.join(missing[:5])}, which is not there")
+    return list(weights)
 
 
 def read_config(local: Path, field: str) -> dict[str, Any]:
@@ -177,7 +193,12 @@ def read_config(local: Path, field: str) -> dict[str, Any]:
 
 
 def _bring(
-    ctx: PhaseContext, wanted: Wanted, names: list[str], local: Path, check: Callable[[Path], None] | None
+    ctx: PhaseContext,
+    wanted: Wanted,
+    names: list[str],
+    local: Path,
+    check: Callable[[Path], None] | None,
+    check_names: CheckNames | None,
 ) -> tuple[FileEntry, ...]:
     source, field = wanted.source, wanted.field
     sizes = source.sizes()
@@ -186,17 +207,22 @@ def _bring(
     for name in small:
         source.fetch(name, local / name)
     check_config(read_config(local, field), field, wanted.role, trust_remote_code=wanted.trust_remote_code)
+    indexed: list[str] | None = None
     if INDEX in small:
-        check_index((local / INDEX).read_text(encoding="utf-8"), names, field)
+        indexed = check_index((local / INDEX).read_text(encoding="utf-8"), names, field)
     if check is not None:
         check(local)
+    if check_names is not None and indexed is not None:
+        check_names(local, indexed)
     entries: list[FileEntry] = []
     for name in names:
         ctx.stop.check()
         path = local / name
         if name not in small:
             source.fetch(name, path)
-            check_weights(path, name, field)
+            found = check_weights(path, name, field)
+            if check_names is not None and indexed is None:  # the only file
+                check_names(local, found)
         entries += _upload(ctx, f"{wanted.prefix}{name}", path)
         if name not in small:
             path.unlink()  # the disk holds one file of weights at a time

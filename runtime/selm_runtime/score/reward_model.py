@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from selm_runtime.data.templates import refusals_told
 from selm_runtime.errors import InvalidInput
 from selm_runtime.precision import inference_device, inference_dtype
 from selm_runtime.score.interface import Scorable
-from selm_runtime.score.reward_plain import PlainClassifier
+from selm_runtime.score.reward_plain import PlainClassifier, no_head
 from selm_runtime.score.reward_pooled import PooledClassifier, check_pooling
 
 PARITY_SAMPLE = 4
@@ -194,6 +194,25 @@ def check_reward_model(model: Path, field: str, config: ScorerModelConfig) -> No
                 "Transformers, which weighs them or leaves them to the model's code",
             )
         check_pooling(model, field, trust_remote_code=config.trust_remote_code)
+
+
+def check_head(model: Path, names: Collection[str], field: str, *, trust_remote_code: bool) -> None:
+    """Raises InvalidInput unless the weights (`names` are theirs) have all that the architecture puts above its body.
+
+    By config.json alone: the model is made without memory for its weights. Imports torch.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    config = AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code)
+    with torch.device("meta"):
+        network: Any = AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]
+            config, trust_remote_code=trust_remote_code
+        )
+    head = [name for name in network.state_dict() if not name.startswith(f"{network.base_model_prefix}.")]
+    missing = [name for name in head if name not in names]
+    if missing:
+        raise no_head(field, missing)
 
 
 def labels_of(config: dict[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,7 @@ class PlainClassifier:
             output_loading_info=True,
         )
         if info["missing_keys"]:
-            raise InvalidInput(
-                "WeightsMismatch",
-                f"{field}.uri: the files lack weights of the classifier ({', '.join(sorted(info['missing_keys'])[:5])}): "
-                "a language model without a trained reward head?",
-            )
+            raise no_head(field, info["missing_keys"])
         self.model: Any = loaded.to(self._device).eval()
         self._pad: int | None = self.model.config.pad_token_id
         self._weights = weights
@@ -87,6 +83,15 @@ class PlainClassifier:
         found = getattr(output, "rewards", None)
         outputs = output.logits if found is None else found
         return outputs.double() @ torch.tensor(self._weights, dtype=torch.double, device=outputs.device)
+
+
+def no_head(field: str, missing: Iterable[str]) -> InvalidInput:
+    """What is said of a classifier whose files lack these weights."""
+    return InvalidInput(
+        "WeightsMismatch",
+        f"{field}.uri: the files lack weights of the classifier ({', '.join(sorted(missing)[:5])}): "
+        "a language model without a trained reward head?",
+    )
 
 
 def _only_output(output: Any) -> Any:

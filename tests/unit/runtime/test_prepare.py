@@ -321,6 +321,23 @@ def _two_labels(world: World) -> dict[str, Any]:
     return {"scoring": _reward(world)}
 
 
+def _headless(world: World) -> dict[str, Any]:
+    from safetensors.numpy import load_file, save_file
+
+    path = world.root / "reward" / "model.safetensors"
+    weights = load_file(path)
+    del weights["score.weight"]
+    save_file(weights, path, metadata={"format": "pt"})
+    return {"scoring": _reward(world)}
+
+
+def _headless_index(world: World) -> dict[str, Any]:
+    change = _headless(world)
+    index = {"weight_map": {"model.norm.weight": "model.safetensors"}}
+    (world.root / "reward" / "model.safetensors.index.json").write_text(json.dumps(index))
+    return change
+
+
 def _policy_as_reward(world: World) -> dict[str, Any]:
     return {"scoring": {"scorers": [{"name": "rm", "rewardModel": {"uri": f"file://{world.root}/model"}}]}}
 
@@ -481,6 +498,16 @@ REFUSED: dict[str, tuple[Callable[[World], dict[str, Any]], str, str]] = {
         _two_labels,
         "NoRewardModel",
         r"spec\.scoring\.scorers\[0\]\.rewardModel\.objectives: found none, and the model has 2 outputs \(a, b\)",
+    ),
+    "a reward model without its head": (
+        _headless,
+        "WeightsMismatch",
+        r"spec\.scoring\.scorers\[0\]\.rewardModel\.uri: the files lack weights of the classifier \(score\.weight\)",
+    ),
+    "a reward model in parts without its head": (
+        _headless_index,
+        "WeightsMismatch",
+        r"rewardModel\.uri: the files lack weights of the classifier \(score\.weight\)",
     ),
     "a policy for a reward model": (
         _policy_as_reward,
