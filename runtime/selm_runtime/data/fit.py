@@ -13,15 +13,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from selm_runtime.contract import TrainingConfig
-from selm_runtime.data.rows import BATCH_ROWS
+from selm_runtime.data.rows import copy_where
 from selm_runtime.data.tokens import Tokenizer, encode_prompt, truncate, truncate_prompt
 from selm_runtime.data.turns import encode_side, in_loss
 from selm_runtime.errors import InvalidInput
-from selm_runtime.tables import PROMPTS
 
 Of = Literal["Chosen", "Best", "Prompt"]
 
@@ -78,9 +74,4 @@ def fittest(log_probs: Sequence[float], count: int) -> list[int]:
 def copy_places(source: Path, places: Sequence[int], target: Path) -> None:
     """Write the rows at these places (ascending) of a file of PROMPTS to another, numbers kept, in bounded memory."""
     wanted = frozenset(places)
-    position = 0
-    with pq.ParquetFile(source) as file, pq.ParquetWriter(target, PROMPTS) as writer:
-        for batch in file.iter_batches(BATCH_ROWS):
-            kept = [place in wanted for place in range(position, position + len(batch))]
-            writer.write_batch(batch.filter(pa.array(kept, pa.bool_())))
-            position += len(batch)
+    copy_where(source, lambda first, batch: [place in wanted for place in range(first, first + len(batch))], target)

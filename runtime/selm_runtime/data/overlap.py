@@ -16,8 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selm_runtime.data.rows import BATCH_ROWS
-from selm_runtime.tables import PROMPTS
+from selm_runtime.data.rows import BATCH_ROWS, copy_where
 
 
 def prompt_key(messages: Sequence[Mapping[str, str]]) -> bytes:
@@ -53,18 +52,20 @@ def copy_without(source: Path, rows: int, evaluated: Mapping[str, frozenset[byte
 
     `evaluated`: the keys of the prompts of each set, by its name.
     """
-    position = left_out = 0
+    left_out = 0
     by_set = dict.fromkeys(evaluated, 0)
-    with pq.ParquetFile(source) as file, pq.ParquetWriter(target, PROMPTS) as writer:
-        for batch in file.iter_batches(BATCH_ROWS):
-            part = batch.slice(0, max(0, rows - position))
-            keys = [prompt_key(prompt) for prompt in part.column("prompt").to_pylist()]
-            kept = [not any(key in its for its in evaluated.values()) for key in keys]
-            writer.write_batch(part.filter(pa.array(kept, pa.bool_())))
-            left_out += len(kept) - sum(kept)
-            for name, its in evaluated.items():
-                by_set[name] += sum(key in its for key in keys)
-            position += len(batch)
+
+    def keep(first: int, batch: pa.RecordBatch) -> list[bool]:
+        nonlocal left_out
+        part = batch.slice(0, max(0, rows - first))
+        keys = [prompt_key(prompt) for prompt in part.column("prompt").to_pylist()]
+        kept = [not any(key in its for its in evaluated.values()) for key in keys]
+        left_out += len(kept) - sum(kept)
+        for name, its in evaluated.items():
+            by_set[name] += sum(key in its for key in keys)
+        return [*kept, *[False] * (len(batch) - len(part))]
+
+    copy_where(source, keep, target)
     return Overlap(left_out, by_set)
 
 

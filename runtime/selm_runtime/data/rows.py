@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -78,6 +78,18 @@ def copy_rows(source: Path, rows: range, target: Path) -> None:
             start, end = max(rows.start - position, 0), min(rows.stop - position, len(batch))
             if start < end:
                 writer.write_batch(batch.slice(start, end - start))
+            position += len(batch)
+
+
+def copy_where(source: Path, keep: Callable[[int, pa.RecordBatch], Sequence[bool]], target: Path) -> None:
+    """Write the rows of a file of PROMPTS that are to be kept to another, numbers kept, in bounded memory.
+
+    `keep` says of a batch, whose first row is at that place of the file, which of its rows those are.
+    """
+    position = 0
+    with pq.ParquetFile(source) as file, pq.ParquetWriter(target, PROMPTS) as writer:
+        for batch in file.iter_batches(BATCH_ROWS):
+            writer.write_batch(batch.filter(pa.array(keep(position, batch), pa.bool_())))
             position += len(batch)
 
 
