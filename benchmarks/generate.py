@@ -11,11 +11,12 @@ prompts as token ids, and seeds:
     reproducible   the same with `reproducible: true`: a chunk at a time from a cold prefix cache
     raw-invariant, ahead-invariant   the same two under VLLM_BATCH_INVARIANT=1, where vLLM offers it (NVIDIA GPUs)
 
-Steady: response tokens a second from the first request to the last chunk's commit. End to end: from before the import of
-vLLM to the end, the engine's start included. In processor time: the steady part's tokens for each second that all threads
-of the process worked, which does not know of waiting; on a shared machine read this one. Random weights stop nowhere by themselves, so the generation config names as
-many end-of-sequence tokens as make responses `--mean-tokens` long on average, geometrically distributed. Figures are
-medians over rounds.
+Steady: response tokens a second from the first request to the last response (raw) or to the phase's commit (a shard).
+End to end: from before the import of vLLM to the end of the process, the engine's start and its clearing up included. In
+processor time: the steady part's tokens for each second that all threads of the process worked, which does not know of
+waiting; on a shared machine read this one. Random weights stop nowhere by themselves, so the generation config names as
+many end-of-sequence tokens as make responses `--mean-tokens` long on average, geometrically distributed. Every round
+begins with another contender. Figures are medians over rounds.
 """
 
 from __future__ import annotations
@@ -60,6 +61,16 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Span:
+    """What a contender says of its own run. Times by the machine's monotonic clock, which its parent has, too."""
+
+    tokens: int
+    began: float
+    steady_seconds: float
+    steady_cpu_seconds: float
+
+
+@dataclass(frozen=True)
 class Measured:
     """One contender's run."""
 
@@ -100,7 +111,8 @@ def main() -> None:
         start("raw", work)  # not counted: whoever is first pays for cold files and kernels
         runs: dict[str, list[Measured]] = {name: [] for name in contenders}
         for number in range(given.rounds):
-            for name in contenders:
+            turn = number % len(contenders)
+            for name in contenders[turn:] + contenders[:turn]:
                 measured = start(name, work)
                 runs[name].append(measured)
                 print(f"round {number + 1} {name}: {words(measured)}, load {os.getloadavg()[0]:.1f}", flush=True)
@@ -137,21 +149,23 @@ def start(name: str, work: Path) -> Measured:
     environment |= {"VLLM_BATCH_INVARIANT": "1"} if name.endswith("invariant") else {}
     command = [sys.executable, __file__, "--contender", name, "--work", str(work)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    ended = time.monotonic()
     if done.returncode:
         raise SystemExit(f"{name} failed with {done.returncode}:\n{done.stderr[-4000:]}")
-    return Measured(**json.loads(done.stdout.strip().splitlines()[-1]))
+    span = Span(**json.loads(done.stdout.strip().splitlines()[-1]))
+    return Measured(span.tokens, span.steady_seconds, ended - span.began, span.steady_cpu_seconds)
 
 
-def contend(name: str, options: Options, work: Path) -> Measured:
+def contend(name: str, options: Options, work: Path) -> Span:
     """In the contender's own process."""
     if name.startswith("raw"):
         return raw(options, work)
     return ours(options, work, reproducible=name == "reproducible")
 
 
-def raw(options: Options, work: Path) -> Measured:
+def raw(options: Options, work: Path) -> Span:
     """The engine alone, as vLLM's own offline benchmark drives it."""
-    began = time.perf_counter()
+    began = time.monotonic()
     from selm_runtime.engine import EngineSettings, default_arguments, prepare_environment, stop_token_ids
     from selm_runtime.generate.seeds import request_seed
 
@@ -176,28 +190,33 @@ def raw(options: Options, work: Path) -> Measured:
         for row, ids in enumerate(json.loads((work / "prompts.json").read_text()))
         for sample in range(options.samples)
     ]
-    ready, worked = time.perf_counter(), time.process_time()
+    ready, worked = time.monotonic(), time.process_time()
     outputs = engine.generate([prompt for prompt, _ in requests], [params for _, params in requests], use_tqdm=False)
-    ended, worked = time.perf_counter(), time.process_time() - worked
-    return Measured(sum(len(output.outputs[0].token_ids) for output in outputs), ended - ready, ended - began, worked)
+    ended, worked = time.monotonic(), time.process_time() - worked
+    return Span(sum(len(output.outputs[0].token_ids) for output in outputs), began, ended - ready, worked)
 
 
-def ours(options: Options, work: Path, *, reproducible: bool) -> Measured:
+def ours(options: Options, work: Path, *, reproducible: bool) -> Span:
     """A whole shard over a store of files, as a pod runs it."""
     from selm_runtime.contract import CommittedPhase, Phase
     from selm_runtime.phase import open_context
     from selm_runtime.reporting import Reporter
 
     class TimedReporter(Reporter):
-        """Remembers when the first request was handed over."""
+        """Remembers when the first request was handed over and when the phase was committed, in seconds and processor's."""
 
-        first_call = 0.0
-        worked_before = 0.0
+        first_call = (0.0, 0.0)
+        done = (0.0, 0.0)
 
         def event(self, kind: str, **facts: Any) -> None:
-            if kind == "engine-call" and not self.first_call:
-                self.first_call, self.worked_before = time.perf_counter(), time.process_time()
+            if kind == "engine-call" and not self.first_call[0]:
+                self.first_call = time.monotonic(), time.process_time()
             super().event(kind, **facts)
+
+        def committed(self, *, manifest: str | None = None, **facts: Any) -> None:
+            if manifest is not None:
+                self.done = time.monotonic(), time.process_time()
+            super().committed(manifest=manifest, **facts)
 
     with tempfile.TemporaryDirectory(dir=work) as store:
         config = phase_config(options, Path(store), reproducible=reproducible)
@@ -205,22 +224,17 @@ def ours(options: Options, work: Path, *, reproducible: bool) -> Measured:
         with open_context(preparation, 0, Reporter(Phase.PREPARATION, 0, 0, stream=sys.stderr)) as ctx:
             prepared = ctx.folder.commit(preparation_files(work, ctx.scratch), rows=options.prompts)
         committed = (CommittedPhase(iteration=0, phase=Phase.PREPARATION, manifest=prepared.digest),)
-        began = time.perf_counter()
+        began = time.monotonic()
         reporter = TimedReporter(Phase.GENERATION, 1, 0, stream=sys.stderr)
         with open_context(config(Phase.GENERATION, committed), 0, reporter) as ctx:
             from selm_runtime.generate.shard import run_shard
 
             run_shard(ctx)
-            ended, worked = time.perf_counter(), time.process_time()
             manifest = ctx.folder.committed()
     if manifest is None:
         raise RuntimeError("the shard ended without a whole phase")
-    return Measured(
-        int(manifest.metrics["tokens"]),
-        ended - reporter.first_call,
-        ended - began,
-        worked - reporter.worked_before,
-    )
+    seconds, worked = (after - before for after, before in zip(reporter.done, reporter.first_call, strict=True))
+    return Span(int(manifest.metrics["tokens"]), began, seconds, worked)
 
 
 def phase_config(options: Options, store: Path, *, reproducible: bool) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -95,6 +96,7 @@ class Engine:
         from vllm import SamplingParams
         from vllm.engine.arg_utils import EngineArgs
         from vllm.inputs.engine import tokens_input
+        from vllm.sampling_params import RequestOutputKind
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
 
@@ -120,7 +122,8 @@ class Engine:
             given = ", ".join(f"{FIELD}.{key}={value!r}" for key, value in settings.engine_args.items())
             raise InvalidInput("EngineArgsRefused", f"vLLM refuses its arguments ({given}): {error}") from error
         self._tokens_input = tokens_input
-        self._sampling_params = SamplingParams
+        # By default vLLM makes an output of all tokens so far for every running request at every step.
+        self._sampling_params = functools.partial(SamplingParams, output_kind=RequestOutputKind.FINAL_ONLY)
         self._sampling = sampling
 
     def submit(self, request: Request) -> None:
@@ -137,7 +140,7 @@ class Engine:
 
     def step(self) -> list[Completion]:
         """Advances every running request by a token; the completions that became ready."""
-        return [_completion(output) for output in self._engine.step() if output.finished]
+        return [_completion(output) for output in self._engine.step()]
 
     @property
     def unfinished(self) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,15 @@ def run_shard(ctx: PhaseContext) -> None:
     committed = ctx.folder.chunks()
     mine = chunks_of_shard(len(all_units), ctx.index, ctx.config.generation.shards)
     todo = [all_units[chunk] for chunk in mine if chunk not in committed]
-    if todo:
-        _generate(ctx, todo, rows)
-    ctx.folder.compose(len(all_units), summarise)
+    with ExitStack() as engines:
+        if todo:
+            _generate(ctx, todo, rows, engines)
+        # Before the engine is closed, which may take longer than a chunk: what is whole waits for no clearing up.
+        ctx.folder.compose(len(all_units), summarise)
 
 
-def _generate(ctx: PhaseContext, todo: Sequence[Unit], rows: Sequence[Row]) -> None:
+def _generate(ctx: PhaseContext, todo: Sequence[Unit], rows: Sequence[Row], engines: ExitStack) -> None:
+    """Generates and commits chunks; `engines` closes what was started for it."""
     config = ctx.config
     of_model: dict[Holder, list[Unit]] = {}
     for unit in todo:
@@ -61,12 +64,12 @@ def _generate(ctx: PhaseContext, todo: Sequence[Unit], rows: Sequence[Row]) -> N
 
     if len(models) == 1 and config.generation.engines_per_pod == 1:
         (model,) = models.values()
-        chunks = _in_this_process(ctx, model, plans, tokenizer)
+        chunks: Iterator[ChunkResponses] = _in_this_process(ctx, model, plans, tokenizer, engines)
     else:
         numbers = {where: [unit.chunk for unit in its] for where, its in of_model.items()}
-        chunks = _in_processes(ctx, models, numbers, plans, tokenizer)
+        chunks = engines.enter_context(closing(_in_processes(ctx, models, numbers, plans, tokenizer)))
     ahead = not config.generation.reproducible
-    with closing(chunks), Commits(lambda done: _commit(ctx, done, decode(tokenizer, done)), ahead=ahead) as commits:
+    with Commits(lambda done: _commit(ctx, done, decode(tokenizer, done)), ahead=ahead) as commits:
         for done in chunks:
             commits.commit(done)
 
@@ -77,16 +80,14 @@ def _plans(ctx: PhaseContext, tokenizer: Tokenizer, todo: Sequence[Unit], rows: 
 
 
 def _in_this_process(
-    ctx: PhaseContext, model: LocalModel, plans: Plans, tokenizer: Tokenizer
-) -> Generator[ChunkResponses]:
+    ctx: PhaseContext, model: LocalModel, plans: Plans, tokenizer: Tokenizer, engines: ExitStack
+) -> Iterator[ChunkResponses]:
     with ThreadPoolExecutor(1, "plans") as beside:  # an engine's start takes as long as tokenising does
         planned = beside.submit(plans)
-        engine = start_engine(ctx, model.folder, tokenizer.eos_token_id, model.streamed)
-    try:
-        reproducible = ctx.config.generation.reproducible
-        yield from generate_chunks(engine, planned.result(), ctx.reporter, ctx.stop, reproducible=reproducible)
-    finally:
-        engine.close()
+        started = start_engine(ctx, model.folder, tokenizer.eos_token_id, model.streamed)
+        engine = engines.enter_context(closing(started))
+    reproducible = ctx.config.generation.reproducible
+    return generate_chunks(engine, planned.result(), ctx.reporter, ctx.stop, reproducible=reproducible)
 
 
 def _in_processes(
