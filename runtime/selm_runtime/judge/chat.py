@@ -38,6 +38,8 @@ class ChatReply:
     completion_tokens: int | None = None
     first_token: Mapping[str, float] | None = None
     """Log-probs (nats) of the first token's alternatives, by token text."""
+    own_temperature: bool = False
+    """Whether the endpoint drew it at a temperature of its own, since it takes none."""
 
     @property
     def tokens(self) -> int | None:
@@ -47,7 +49,10 @@ class ChatReply:
         return self.prompt_tokens + self.completion_tokens
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True).encode()
+        fields = asdict(self)
+        if not self.own_temperature:
+            del fields["own_temperature"]  # as it was written before there was such a thing
+        return json.dumps(fields, ensure_ascii=False, sort_keys=True).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> ChatReply:
@@ -62,6 +67,11 @@ class ChatModel(Protocol):
     @property
     def asked(self) -> str:
         """Who it is, for cache keys: equal requests to equal names may share a reply."""
+        ...
+
+    @property
+    def refusal(self) -> str:
+        """What was last said of a request that was refused, bounded; empty where none was."""
         ...
 
     def complete(

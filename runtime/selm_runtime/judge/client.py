@@ -1,13 +1,21 @@
-"""The client of an OpenAI-compatible endpoint: several requests at a time, retried, within a rate and a budget."""
+"""The client of an OpenAI-compatible endpoint: several requests at a time, retried, within a rate and a budget.
+
+Endpoints speak dialects. Some models take the bound on a reply as `max_completion_tokens` only: the same bound, and the
+reasoning that is not shown counts into it, too. Some take no temperature: then the default of 0 is left out, the
+endpoint draws at its own, and each such reply says so (`ChatReply.own_temperature`), since it may differ when it is
+asked for again; any other temperature was asked for by somebody, and is refused with the field. What an endpoint
+insists on is learnt from its refusal and remembered as long as the client lives.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
@@ -23,6 +31,9 @@ RETRY_SECONDS = 300.0
 """How long one request is tried again while the endpoint is away or overloaded."""
 TIMEOUT_SECONDS = 300.0
 MAX_WAIT_SECONDS = 60.0
+MAX_SAID = 400
+"""Characters of a foreign answer that a message quotes."""
+DEFAULT_TEMPERATURE = 0.0
 STATUS_TRY_AGAIN = (408, 409, 425, 429)
 STATUS_THIS_REQUEST = (400, 413, 422)
 """Refusals of one request (too long, its content filtered); the others may be answered."""
@@ -42,6 +53,33 @@ class Endpoint:
     requests_per_minute: float | None = None
 
 
+@dataclass(frozen=True)
+class Dialect:
+    """How a request is written: under which name the bound on a reply's tokens goes, and whether a temperature does."""
+
+    tokens: str = "max_tokens"
+    temperature: bool = True
+
+
+def learnt(dialect: Dialect, temperature: float, refusal: Mapping[str, Any]) -> Dialect | None:
+    """The dialect that a refusal asks for; None where it asks for none. `refusal` is the endpoint's error object.
+
+    The temperature is left out only where it is the default.
+    """
+    text, param = str(refusal.get("message") or ""), refusal.get("param")
+
+    def about(name: str) -> bool:
+        return param == name or (param is None and re.search(rf"\b{name}\b", text) is not None)
+
+    newer = "max_completion_tokens"
+    says_so = re.search(rf"(?i)\buse\W+{newer}\b", text) or refusal.get("code") == "unsupported_parameter"
+    if dialect.tokens != newer and about("max_tokens") and says_so:
+        return replace(dialect, tokens=newer)
+    if dialect.temperature and temperature == DEFAULT_TEMPERATURE and about("temperature"):
+        return replace(dialect, temperature=False)
+    return None
+
+
 class ChatClient:
     """Answers come from the cache where it has them, else from the endpoint.
 
@@ -58,6 +96,8 @@ class ChatClient:
         self._cache = cache
         self._budget = budget or TokenBudget(None, endpoint.field)
         self._rate = RateLimit(endpoint.requests_per_minute)
+        self._dialect = Dialect()
+        self._refusal = ""
         self._scale = time_scale()
         self._stopped = threading.Event()
         self._client = openai.OpenAI(
@@ -67,6 +107,11 @@ class ChatClient:
     @property
     def asked(self) -> str:
         return f"{self._endpoint.base_url.rstrip('/')} {self._endpoint.model}"
+
+    @property
+    def refusal(self) -> str:
+        """What the endpoint last said of a request that it refused."""
+        return self._refusal
 
     @property
     def tokens(self) -> int:
@@ -123,11 +168,17 @@ class ChatClient:
                 reraise=True,
             ):
                 with attempt:
-                    self._sleep(self._rate.wait_seconds())
-                    return self._reply(self._send(request))
+                    return self._send(request)
         except self._openai.APIStatusError as error:
             if error.status_code in STATUS_THIS_REQUEST:
-                _log.warning("the judge refused a request: %s", _excerpt(error.message))
+                self._refusal = self._excerpt(_said(error))
+                if _object(error).get("param") == "temperature":
+                    raise InvalidInput(
+                        "JudgeRefuses",
+                        f"{self._endpoint.field}.temperature: found {request.temperature:g}; {self._endpoint.base_url} says "
+                        f"{self._refusal!r}",
+                    ) from error
+                _log.warning("the judge refused a request: %s", self._refusal)
                 return None
             raise self._failure(error) from error
         except self._openai.APIConnectionError as error:
@@ -136,8 +187,30 @@ class ChatClient:
             ) from error
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _send(self, request: ChatRequest) -> Any:
-        optional: dict[str, Any] = {}
+    def _send(self, request: ChatRequest) -> ChatReply:
+        """Asks, once more for each peculiarity that the endpoint's refusals teach."""
+        dialect = self._dialect
+        while True:
+            self._sleep(self._rate.wait_seconds())
+            try:
+                reply = self._reply(self._create(request, dialect))
+            except self._openai.APIStatusError as error:
+                taught = None
+                if error.status_code in STATUS_THIS_REQUEST:
+                    taught = learnt(dialect, request.temperature, _object(error))
+                if taught is None:
+                    raise
+                dialect = taught
+                continue
+            if dialect != self._dialect:
+                _log.warning("%s takes %s", self.asked, dialect)
+                self._dialect = dialect
+            return reply if dialect.temperature else replace(reply, own_temperature=True)
+
+    def _create(self, request: ChatRequest, dialect: Dialect) -> Any:
+        optional: dict[str, Any] = {dialect.tokens: request.max_tokens}
+        if dialect.temperature:
+            optional["temperature"] = request.temperature
         if request.seed is not None:
             optional["seed"] = request.seed
         if request.top_logprobs:
@@ -146,8 +219,6 @@ class ChatClient:
             return self._client.chat.completions.create(
                 model=self._endpoint.model,
                 messages=[{"role": role, "content": content} for role, content in request.messages],  # type: ignore[misc]
-                max_tokens=request.max_tokens,
-                temperature=request.temperature,
                 **optional,
             )
         except json.JSONDecodeError as error:
@@ -170,13 +241,13 @@ class ChatClient:
     def _no_api(self, found: str) -> InvalidInput:
         return InvalidInput(
             "NoChatAPI",
-            f"{self._endpoint.field}.endpoint: {self._endpoint.base_url} answers {_excerpt(found)!r}; allowed is the base "
+            f"{self._endpoint.field}.endpoint: {self._endpoint.base_url} answers {self._excerpt(found)!r}; allowed is the base "
             "URL of an OpenAI-compatible API (often ends with /v1)",
         )
 
     def _failure(self, error: Any) -> PhaseFailure:
         endpoint, status = self._endpoint, int(error.status_code)
-        said = f"{endpoint.base_url} answers {status}: {_excerpt(error.message)}"
+        said = f"{endpoint.base_url} answers {status}: {self._excerpt(error.message)}"
         if status in (401, 403):
             return InvalidInput("JudgeKeyRefused", f"{endpoint.field}.apiKeySecretRef: the key is refused; {said}")
         if status == 404:
@@ -187,6 +258,13 @@ class ChatClient:
         if self._try_again(error):
             return TemporaryFailure(UNAVAILABLE, f"{endpoint.field}.endpoint: {said}")
         return InvalidInput("JudgeRefuses", f"{endpoint.field}.endpoint: {said}")
+
+    def _excerpt(self, text: str) -> str:
+        """Enough of a foreign answer to see what it is, without the key."""
+        flat = " ".join(text.split())
+        if self._endpoint.api_key:
+            flat = flat.replace(self._endpoint.api_key, "(the key)")
+        return flat if len(flat) <= MAX_SAID else f"{flat[:MAX_SAID]}…"
 
     def _try_again(self, error: BaseException) -> bool:
         if isinstance(error, self._openai.APIStatusError):
@@ -208,7 +286,12 @@ class ChatClient:
             raise TemporaryFailure("Preempted", "the pod was asked to end; what was answered is kept")
 
 
-def _excerpt(text: str) -> str:
-    """Enough of a foreign answer to see what it is."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= 200 else f"{flat[:200]}…"
+def _object(error: Any) -> Mapping[str, Any]:
+    """The error object of an answer, empty where there is none."""
+    return error.body if isinstance(error.body, Mapping) else {}
+
+
+def _said(error: Any) -> str:
+    """The endpoint's own words, where it has some."""
+    message = _object(error).get("message")
+    return message if isinstance(message, str) and message else str(error.message)

@@ -54,6 +54,10 @@ class PolicyJudge:
     def asked(self) -> str:
         return f"policy {self._model}"
 
+    @property
+    def refusal(self) -> str:
+        return f"the question has more than the {self._most_prompt} tokens that maxTokens leaves of the model's context"
+
     def complete(
         self, requests: Sequence[ChatRequest], between: Callable[[], None] = lambda: None
     ) -> list[ChatReply | None]:

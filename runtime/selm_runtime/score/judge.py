@@ -25,8 +25,8 @@ NONSENSE_ANSWERS = 20
 EASY_CASES = (("What is 2 + 2?", "4", "5"), ("Name a colour.", "Red.", "No."), ("Say hello.", "Hello!", "Goodbye."))
 """What Preparation asks a judge about: prompt, good and bad response. One readable answer is enough."""
 
-Read = Callable[[ChatReply], float | None]
-"""A verdict, or None where the answer holds none."""
+Read = Callable[[ChatReply, int], float | None]
+"""From an answer and its question's place, a verdict, or None where the answer holds none."""
 
 
 def ask(
@@ -38,21 +38,25 @@ def ask(
 ) -> tuple[list[float | None], Counter[str]]:
     """Verdicts in the requests' order, and counts: `asked`, `refused` by the endpoint, `unreadable`, `tokens`.
 
+    `ownTemperature`, where there are any, counts answers that the endpoint drew at a temperature of its own.
+
     None is guessed: what was refused or cannot be read has no verdict. `field` is the judge's path in the spec. Raises
     InvalidInput where none of many answers has one.
     """
     replies = model.complete(requests, between)
-    verdicts = [None if reply is None else read(reply) for reply in replies]
+    verdicts = [None if reply is None else read(reply, place) for place, reply in enumerate(replies)]
     answered = [reply for reply in replies if reply is not None]
     refused, missing = len(replies) - len(answered), verdicts.count(None)
     if missing == len(verdicts) >= NONSENSE_ANSWERS:
-        raise nonsense(field, replies)
+        raise nonsense(field, replies, model.refusal)
     counts = Counter(
         asked=len(requests),
         refused=refused,
         unreadable=missing - refused,
         tokens=sum(reply.tokens or 0 for reply in answered),
     )
+    if drawn := sum(reply.own_temperature for reply in answered):
+        counts["ownTemperature"] = drawn
     return verdicts, counts
 
 
@@ -85,13 +89,19 @@ class _Judge:
     def close(self) -> None:
         self._model.close()
 
-    def _ask(self, questions: Sequence[str]) -> list[float | None]:
-        """The verdict of each question. Raises InvalidInput where none of many answers can be read."""
+    def _ask(self, questions: Sequence[str], rows: Sequence[int]) -> list[float | None]:
+        """The verdict of each question about a row. Raises InvalidInput where none of many answers can be read."""
         requests = [
             ChatRequest((("user", question),), self._config.max_tokens, self._config.temperature)
             for question in questions
         ]
-        verdicts, counts = ask(self._model, requests, self._prompt.verdict, self._field, self._between)
+        verdicts, counts = ask(
+            self._model,
+            requests,
+            lambda reply, place: self._prompt.verdict(reply, rows[place]),
+            self._field,
+            self._between,
+        )
         self._counts.update(counts)
         return verdicts
 
@@ -112,7 +122,7 @@ class PairwiseJudge(_Judge):
             first, second = prompts[p][i], prompts[p][j]
             questions.append(self._prompt.render(first, first.text, second.text))
             questions.append(self._prompt.render(first, second.text, first.text))
-        verdicts = self._ask(questions)
+        verdicts = self._ask(questions, [prompts[p][i].row for p, i, _ in places for _ in range(2)])
         margins: dict[tuple[int, int, int], float | None] = {}
         for k, place in enumerate(places):
             forth, back = verdicts[2 * k], verdicts[2 * k + 1]
@@ -136,7 +146,8 @@ class GradingJudge(_Judge):
     """A scalar scorer."""
 
     def score(self, responses: Sequence[Scorable]) -> list[float | None]:
-        return self._ask([self._prompt.render(response, response.text) for response in responses])
+        questions = [self._prompt.render(response, response.text) for response in responses]
+        return self._ask(questions, [response.row for response in responses])
 
 
 def judge_of(
@@ -160,14 +171,15 @@ def probe_judge(model: ChatModel, prompt: JudgePrompt, config: JudgeConfig, fiel
         question = prompt.render(scorable, *((good, bad) if config.mode == "Pairwise" else (good,)))
         requests.append(ChatRequest((("user", question),), config.max_tokens, config.temperature))
     replies = model.complete(requests)
-    if not any(reply is not None and prompt.verdict(reply) is not None for reply in replies):
-        raise nonsense(field, replies)
+    if not any(reply is not None and prompt.verdict(reply, sample.row) is not None for reply in replies):
+        raise nonsense(field, replies, model.refusal)
 
 
-def nonsense(field: str, replies: Sequence[ChatReply | None]) -> InvalidInput:
-    """What is said of a judge whose answers hold no verdict."""
+def nonsense(field: str, replies: Sequence[ChatReply | None], refusal: str) -> InvalidInput:
+    """What is said of a judge whose answers hold no verdict; `refusal`: what was last said of a refused request."""
     said = [reply.text for reply in replies if reply is not None]
-    example = f"; one ends with {said[0].strip()[-160:]!r}" if said else "; all were refused by the endpoint"
+    refused = "; all were refused by the endpoint" + (f", which says {refusal!r}" if refusal else "")
+    example = f"; one ends with {said[0].strip()[-160:]!r}" if said else refused
     return InvalidInput(
         "JudgeAnswersNonsense",
         f"{field}: none of {len(replies)} answers holds a verdict{example}; allowed is a model that ends with what "

@@ -25,6 +25,8 @@ RESPONSES = {"Pairwise": ("response_a", "response_b"), "Grade": ("response",)}
 ALWAYS = ("conversation", "prompt", "columns")
 PATTERNS = {"Pairwise": r"\[\[(A|B|C)\]\]", "Grade": r"(?i)score:\s*(-?\d+(?:\.\d+)?)"}
 VERDICTS = {"A": 1.0, "B": -1.0, "C": 0.0}
+MATCH_SECONDS = 5.0
+"""A pattern that takes longer on one answer backtracks without end: refused, since no verdict would be right."""
 
 
 class JudgePrompt:
@@ -72,12 +74,24 @@ class JudgePrompt:
         }
         try:
             return self._template.render(values)
-        except TemplateError as error:
-            raise InvalidInput("InvalidTemplate", f"{self._field}.template: fails on row {of.row}: {error}") from error
+        except Exception as error:  # a template is a program: it fails in Jinja's ways, and in all of Python's
+            raise InvalidInput(
+                "InvalidTemplate", f"{self._field}.template: fails on row {of.row}: {type(error).__name__}: {error}"
+            ) from error
 
-    def verdict(self, reply: ChatReply) -> float | None:
-        """The last match's verdict: Pairwise 1 for A, −1 for B, 0 for C; Grade the number. None where there is none."""
-        matches = self._pattern.findall(reply.text, timeout=5.0)
+    def verdict(self, reply: ChatReply, row: int) -> float | None:
+        """The last match's verdict: Pairwise 1 for A, −1 for B, 0 for C; Grade the number. None where there is none.
+
+        Raises InvalidInput, naming the row, where the pattern does not come to an end.
+        """
+        try:
+            matches = self._pattern.findall(reply.text, timeout=MATCH_SECONDS)
+        except TimeoutError as error:
+            raise InvalidInput(
+                "InvalidPattern",
+                f"{self._field}.verdictPattern: took more than {MATCH_SECONDS:g} s on an answer of {len(reply.text)} "
+                f"characters about row {row}; allowed is a pattern that does not backtrack without end",
+            ) from error
         if not matches:
             return None
         found = matches[-1].strip()

@@ -31,6 +31,7 @@ class Answering:
     """A chat model whose answers a function makes of the question; None refuses it."""
 
     asked = "test"
+    refusal = "too hard"
 
     def __init__(self, answer: Callable[[str], str | None]) -> None:
         self.answer = answer
@@ -154,7 +155,7 @@ READINGS: dict[str, tuple[JudgeConfig, str, float | None]] = {
 @pytest.mark.parametrize("case", READINGS)
 def test_how_answers_are_read(case: str) -> None:
     config, text, verdict = READINGS[case]
-    assert JudgePrompt(config, None, FIELD).verdict(ChatReply(text, "stop")) == verdict
+    assert JudgePrompt(config, None, FIELD).verdict(ChatReply(text, "stop"), 7) == verdict
 
 
 def test_own_templates_see_the_conversation_and_the_rows_columns() -> None:
@@ -166,6 +167,29 @@ def test_own_templates_see_the_conversation_and_the_rows_columns() -> None:
     assert prompt.render(one, "first", "{{ second }}") == "A nurse asks Why tea? of 1: first or {{ second }}?"
     with pytest.raises(InvalidInput, match=r"judge\.template: fails on row 3: .*persona"):
         prompt.render(scorables("x")[0], "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ("columns.persona + 1", "TypeError"),
+        ("1 // (columns | length - 1)", "ZeroDivisionError"),
+        ("columns.nothing", "UndefinedError"),
+        ("range(10 ** 9) | list", "OverflowError"),
+    ],
+)
+def test_a_template_that_fails_names_the_row_whatever_it_fails_with(broken: str, words: str) -> None:
+    prompt = JudgePrompt(PAIRWISE, "{{ response_a }}{{ response_b }}{{ " + broken + " }}", FIELD)
+    with pytest.raises(InvalidInput, match=rf"judge\.template: fails on row 3: {words}"):
+        prompt.render(scorables("x", persona="A nurse")[0], "a", "b")
+
+
+def test_a_pattern_that_does_not_end_names_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selm_runtime.score.judge_prompts.MATCH_SECONDS", 0.2)
+    config = GRADE.model_copy(update={"verdict_pattern": r"((?:\w+\s?)+)!"})
+    judge = grading(lambda _: "word " * 40 + "?", config)
+    with pytest.raises(InvalidInput, match=r"judge\.verdictPattern: took more than 0.2 s on an answer .* about row 3"):
+        judge.score(scorables("x"))
 
 
 TEMPLATES: dict[str, tuple[JudgeConfig, str | None, str]] = {
@@ -207,7 +231,7 @@ def test_the_probe_wants_one_readable_answer(mode: str) -> None:
     probe_judge(Answering(lambda q: good if "2 + 2" in q else "?"), prompt, config, FIELD, sample)
     with pytest.raises(InvalidInput, match="JudgeAnswersNonsense"):
         probe_judge(Answering(lambda _: "banana"), prompt, config, FIELD, sample)
-    with pytest.raises(InvalidInput, match="all were refused"):
+    with pytest.raises(InvalidInput, match="all were refused by the endpoint, which says 'too hard'"):
         probe_judge(Answering(lambda _: None), prompt, config, FIELD, sample)
 
 

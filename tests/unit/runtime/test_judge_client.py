@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from selm_runtime.errors import InvalidInput, PhaseFailure, TemporaryFailure
 from selm_runtime.judge import client as client_module
 from selm_runtime.judge.cache import ReplyCache
 from selm_runtime.judge.chat import ChatReply, ChatRequest
-from selm_runtime.judge.client import ChatClient, Endpoint
+from selm_runtime.judge.client import ChatClient, Dialect, Endpoint, learnt
 from selm_runtime.judge.limits import RateLimit, TokenBudget
 from support.chat_server import ChatServer, Fault, Messages
 
@@ -158,6 +160,120 @@ def test_one_refused_request_is_told_apart_from_the_others() -> None:
     with ChatServer(picky) as server:
         replies = new_client(server).complete([ask("good"), ask("bad"), ask("better")])
         assert [reply and reply.text for reply in replies] == ["fine", None, "fine"]
+
+
+def error(message: str, param: str | None = None, code: str | None = None) -> Fault:
+    return Fault(400, json.dumps({"error": {"message": message, "param": param, "code": code}}))
+
+
+OLD_NAME = error(
+    "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+    "max_tokens",
+    "unsupported_parameter",
+)
+NO_TEMPERATURE = error(
+    "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported.",
+    "temperature",
+    "unsupported_value",
+)
+
+
+class Particular(ChatServer):
+    """Takes `max_completion_tokens` and no temperature."""
+
+    def reply(self, path: str, authorization: str | None, body: dict[str, Any]) -> tuple[int, str, Mapping[str, str]]:
+        for name, fault in (("max_tokens", OLD_NAME), ("temperature", NO_TEMPERATURE)):
+            if name in body:
+                self.seen.append(body)
+                return fault.status, fault.body, {}
+        return super().reply(path, authorization, body)
+
+
+def test_an_endpoints_dialect_is_learnt_once_and_what_it_drew_itself_is_told(store: Store) -> None:
+    with Particular(echo) as server:
+        client = new_client(server, cache=ReplyCache(store, "team"), concurrency=1)
+        replies = client.complete([ask("a"), ask("b")])
+        assert [reply and (reply.text, reply.own_temperature) for reply in replies] == [
+            ("you said a", True),
+            ("you said b", True),
+        ]
+        asked = [{name: body[name] for name in body if name not in ("model", "messages")} for body in server.seen]
+        assert asked == [
+            {"max_tokens": 16, "temperature": 0.0},
+            {"max_completion_tokens": 16, "temperature": 0.0},
+            {"max_completion_tokens": 16},
+            {"max_completion_tokens": 16},
+        ]
+        again = new_client(server, cache=ReplyCache(store, "team")).complete([ask("b")])
+        assert (again, len(server.seen)) == ([replies[1]], 4)  # the kept reply says so, too
+
+
+def test_a_temperature_that_somebody_asked_for_is_never_left_out() -> None:
+    warm = ChatRequest((("user", "x"),), 16, temperature=0.7)
+    with (
+        Particular(echo) as server,
+        pytest.raises(InvalidInput, match=rf"{HERE}\.temperature: found 0\.7; .* says .*Only the default"),
+    ):
+        new_client(server).complete([warm])
+    assert all(body["temperature"] == 0.7 for body in server.seen)
+
+
+def test_replies_are_written_as_they_were_before_there_were_dialects() -> None:
+    plain, drawn = ChatReply("x", "stop"), ChatReply("x", "stop", own_temperature=True)
+    assert b"own_temperature" not in plain.to_json()
+    assert [ChatReply.from_json(reply.to_json()) for reply in (plain, drawn)] == [plain, drawn]
+
+
+LEARNT: dict[str, tuple[Dialect, float, dict[str, str | None], Dialect | None]] = {
+    "another name, in words alone": (
+        Dialect(),
+        0.0,
+        {"message": "max_tokens is deprecated, please use max_completion_tokens"},
+        Dialect("max_completion_tokens"),
+    ),
+    "another name, by its code": (
+        Dialect(),
+        0.7,
+        {"message": "no", "param": "max_tokens", "code": "unsupported_parameter"},
+        Dialect("max_completion_tokens"),
+    ),
+    "too many of them": (
+        Dialect(),
+        0.0,
+        {"message": "'max_tokens' or 'max_completion_tokens' is too large: 16", "param": None},
+        None,
+    ),
+    "no temperature, in words alone": (
+        Dialect(),
+        0.0,
+        {"message": "`temperature` is deprecated for this model."},
+        Dialect(temperature=False),
+    ),
+    "a prompt about temperature": (
+        Dialect(),
+        0.0,
+        {"message": "filtered: what is the temperature?", "param": "prompt"},
+        None,
+    ),
+    "no temperature where one was wanted": (Dialect(), 0.7, {"message": "temperature", "param": "temperature"}, None),
+    "the same again": (Dialect("max_completion_tokens", False), 0.0, {"message": "use max_completion_tokens"}, None),
+    "nothing": (Dialect(), 0.0, {}, None),
+}
+
+
+@pytest.mark.parametrize("case", LEARNT)
+def test_what_is_learnt_from_a_refusal(case: str) -> None:
+    dialect, temperature, refusal, expected = LEARNT[case]
+    assert learnt(dialect, temperature, refusal) == expected
+
+
+def test_a_refusals_words_are_kept_bounded_and_without_the_key() -> None:
+    said = "the key sk-secret may not ask this " + "and so on " * 100
+    with ChatServer(lambda _: error(said), key="sk-secret") as server:
+        client = new_client(server, api_key="sk-secret")
+        assert client.complete([ask("x")]) == [None]
+        assert client.refusal.startswith("the key (the key) may not ask this and so on")
+        assert len(client.refusal) <= client_module.MAX_SAID + 1
 
 
 def test_the_key_is_sent() -> None:

@@ -173,7 +173,7 @@ def compare(
                 top_logprobs=TOP_LOGPROBS,
             )
         )
-    firsts, counts = ask(model, requests, preference_for_first, f"{FIELD}.judge", between)
+    firsts, counts = ask(model, requests, lambda reply, _: preference_for_first(reply), f"{FIELD}.judge", between)
     preferred = [
         None if first is None else 1.0 - first if baseline_stands_first else first
         for first, baseline_stands_first in zip(firsts, swapped, strict=True)

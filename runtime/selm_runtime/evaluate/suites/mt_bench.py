@@ -145,7 +145,7 @@ def grade(
         for question, both in zip(questions, answers, strict=True)
         for turn in range(TURNS)
     ]
-    ratings, counts = ask(model, requests, rating, f"{FIELD}.judge", between)
+    ratings, counts = ask(model, requests, lambda reply, _: rating(reply), f"{FIELD}.judge", between)
     return [ratings[i : i + TURNS] for i in range(0, len(ratings), TURNS)], counts
 
 
