@@ -25,6 +25,8 @@ SUITES = "suites/"
 """Before the logical names of the files that Preparation imports for suites."""
 EVALUATION_FIGURES = 2
 """Raised when Evaluation reports more of the same inputs, so that an evaluation without it is not taken over."""
+WORSE_ONLY = frozenset({"MaxMax", "MaxRandom"})
+"""Pairing rules that take a worse one where several are best; before, they dropped such prompts (or some of them)."""
 
 
 def required_manifests(config: PhaseConfig) -> tuple[tuple[Phase, int], ...]:
@@ -133,7 +135,7 @@ def _scoring(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
         "responses": manifests[Phase.GENERATION, config.iteration].content_digest,
         "tokenizer": _tokenizer(manifests, starting_model(config)),
         "scorers": _scorers(config, manifests),
-        "pairing": _dump(config.scoring.pairing),
+        "pairing": _pairing(config),
         "lengthPenalty": config.scoring.length_penalty,
         "lengths": _lengths(config),
     }
@@ -306,6 +308,12 @@ def _scorers(config: PhaseConfig, manifests: Manifests) -> list[dict[str, Any]]:
         }
         for scorer in config.scoring.scorers
     ]
+
+
+def _pairing(config: PhaseConfig) -> dict[str, Any]:
+    """The rule and its settings; marked where equal scores may give other pairs than they once did."""
+    pairing = config.scoring.pairing
+    return {**_dump(pairing), **({"ties": "WorseOnly"} if pairing.rule in WORSE_ONLY else {})}
 
 
 def _judge(config: PhaseConfig, manifests: Manifests, name: str, judge: JudgeConfig) -> dict[str, Any]:

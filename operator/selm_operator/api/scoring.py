@@ -258,7 +258,7 @@ class PairingSpec(SpecModel):
         Literal["BestWorst", "MaxRandom", "MaxMax", "MaxMinProbability", "TwoPolicy"],
         Field(
             description="the rule that picks chosen and rejected: the best against the worst (BestWorst, the paper's "
-            "rank-3), the second (MaxMax) or a random other (MaxRandom), BestWorst by the mean probability of winning "
+            "rank-3), the next lower (MaxMax) or a random worse one (MaxRandom), BestWorst by the mean probability of winning "
             "(MaxMinProbability), or one response of each policy (TwoPolicy)."
         ),
         Change.IMMUTABLE,

@@ -5,9 +5,13 @@ data's own pair (`offline:chosen`, `offline:rejected`). The rules:
 
 - **BestWorst**: the highest score is chosen, the lowest rejected: the best and worst of three of Zhang et al. 2024
   (2405.19332, section 4.2), `max_min` of RLHF Workflow (Dong et al. 2024, 2405.07863).
-- **MaxMax**: the highest against the second highest (`max_max` there).
-- **MaxRandom**: the highest against one of the others, drawn from the run's seed (`max_random` there, which takes the
+- **MaxMax**: the highest against the next lower score (`max_max` there: the second in order of score).
+- **MaxRandom**: the highest against one of those below it, drawn from the run's seed (`max_random` there, which takes the
   first other one: the same where candidates are exchangeable samples, which the data's own pair is not).
+
+  Both drop a prompt in the published code where that other one happens to share the highest score. Nothing is preferred
+  within a tie, but the worse candidates are still worse: here the rejected one is sought among these, so that a prompt
+  is `tied` only where there are none. It matters for scorers of few values (tests, grades, verdicts).
 - **MaxMinProbability**: BestWorst on the mean probability of beating the prompt's other candidates, as Wu et al. 2024
   (SPPO, 2405.00675) estimate it with PairRM; `minMargin` then is a difference of probabilities. (The rule `max_min_p`
   of RLHF Workflow is another: BestWorst with a length penalty, here `BestWorst` with `lengthPenalty`.)
@@ -169,8 +173,8 @@ def _max_max(scored: Sequence[Candidate], choosable: Sequence[Candidate], _: Pai
     if not choosable:
         return None
     chosen = _best(choosable)
-    below = _not_above(scored, chosen)
-    return (chosen, _best(below)) if below else None
+    worse = _worse(scored, chosen)
+    return (chosen, _best(worse)) if worse else None
 
 
 def _max_random(
@@ -179,8 +183,8 @@ def _max_random(
     if not choosable:
         return None
     chosen = _best(choosable)
-    below = _not_above(scored, chosen)
-    return (chosen, below[draw(len(below))]) if below else None
+    worse = _worse(scored, chosen)
+    return (chosen, worse[draw(len(worse))]) if worse else None
 
 
 def _two_policy(scored: Sequence[Candidate], choosable: Sequence[Candidate], _: PairingConfig, __: Draw) -> Pair | None:
@@ -250,6 +254,12 @@ def _worst(candidates: Sequence[Candidate]) -> Candidate:
 def _not_above(scored: Iterable[Candidate], chosen: Candidate) -> list[Candidate]:
     """What may be rejected for the chosen: the others, less those that may not be chosen and outscore it."""
     return [other for other in scored if other is not chosen and other.known_score <= chosen.known_score]
+
+
+def _worse(scored: Iterable[Candidate], chosen: Candidate) -> list[Candidate]:
+    """Those of `_not_above` with a lower score; where all share the chosen one's, these, which makes a tie."""
+    there = _not_above(scored, chosen)
+    return [other for other in there if other.known_score < chosen.known_score] or there
 
 
 def _sharing(candidates: Iterable[Candidate], one: Candidate) -> int:

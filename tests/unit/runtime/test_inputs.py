@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from selm_runtime import inputs
 from selm_runtime.artifacts.manifest import FileEntry, Manifest, content_digest, digest_of
 from selm_runtime.contract import CONTRACT_VERSION, CommittedPhase, Phase, PhaseConfig
 from selm_runtime.errors import InvalidInput
@@ -456,3 +457,11 @@ RECORDED = {
 def test_what_a_spec_does_not_use_leaves_its_digests_as_they_were(phase: Phase) -> None:
     """Else what namespaces have committed would be computed anew. A new contract version or figure changes them rightly."""
     assert _digest(phase) == f"sha256:{RECORDED[phase]}"
+
+
+@pytest.mark.parametrize("rule", ["BestWorst", "MaxMax", "MaxRandom", "MaxMinProbability", "TwoPolicy"])
+def test_pairs_of_other_ties_are_not_taken_over(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    change = {"scoring": {"pairing": {"rule": rule}}, "generation": {"policies": ["Current", "Reference"]}}
+    now = _digest(S, change)
+    monkeypatch.setattr(inputs, "WORSE_ONLY", frozenset())
+    assert (_digest(S, change) != now) == (rule in ("MaxMax", "MaxRandom"))

@@ -124,6 +124,16 @@ BY_RULE: dict[str, tuple[str, list[Candidate], tuple[str, str]]] = {
     "the best against the second": ("MaxMax", candidates(c0=0.2, c1=0.9, c2=0.4), ("Current:1", "Current:2")),
     "of several second the first": ("MaxMax", candidates(c0=0.4, c1=0.9, c2=0.4), ("Current:1", "Current:0")),
     "the best against a random other": ("MaxRandom", candidates(c0=0.2, c1=0.9, c2=0.4), ("Current:1", "Current:0")),
+    "the best against the next lower score, where two are best": (
+        "MaxMax",
+        candidates(c0=1.0, c1=1.0, c2=0.0, c3=0.5),
+        ("Current:0", "Current:3"),
+    ),
+    "the best against a random worse one, where two are best": (
+        "MaxRandom",
+        candidates(c0=1.0, c1=1.0, c2=0.0),
+        ("Current:0", "Current:2"),
+    ),
     "the likeliest winner against the likeliest loser": (
         "MaxMinProbability",
         candidates(c0=0.2, c1=0.9, good=0.4),
@@ -165,9 +175,32 @@ def test_the_random_other_is_any_other_by_the_runs_seed() -> None:
         assert rejected != [sources(by("MaxRandom", given, other(row)))[1] for row in range(200)]
 
 
+def test_the_random_worse_one_is_any_of_those_and_the_tie_is_counted() -> None:
+    given = candidates(c0=1.0, c1=0.0, c2=1.0, c3=0.5)
+    drawn = [by("MaxRandom", given, seeded_draws(42, 1)(row)) for row in range(100)]
+    assert {sources(choice) for choice in drawn} == {("Current:0", "Current:1"), ("Current:0", "Current:3")}
+    assert all(choice.tied_best for choice in drawn)
+
+
+@given(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=2, max_size=6), st.integers(0, 10**6))
+def test_no_rule_but_that_of_two_policies_ties_where_a_worse_one_exists(scores: list[float], chance: int) -> None:
+    given_ones = candidates(**{f"c{i}": score for i, score in enumerate(scores)})
+    for rule in ("BestWorst", "MaxMax", "MaxRandom", "MaxMinProbability"):
+        choice = by(rule, given_ones, lambda n: chance % n)
+        assert (choice.no_pair is NoPair.TIED) == (len(set(scores)) == 1)
+        if choice.chosen is not None:
+            assert choice.chosen is given_ones[scores.index(max(scores))]
+
+
 NONE_BY_RULE: dict[str, tuple[str, list[Candidate], dict[str, object], NoPair]] = {
-    "the best two tie": ("MaxMax", candidates(c0=0.9, c1=0.9, c2=0.4), {}, NoPair.TIED),
-    "the random other ties": ("MaxRandom", candidates(c0=0.9, c1=0.9), {}, NoPair.TIED),
+    "all are best": ("MaxMax", candidates(c0=0.9, c1=0.9, c2=0.9), {}, NoPair.TIED),
+    "all others are best, too": ("MaxRandom", candidates(c0=0.9, c1=0.9), {}, NoPair.TIED),
+    "the next lower score is too near": (
+        "MaxMax",
+        candidates(c0=0.9, c1=0.9, c2=0.8, c3=0.1),
+        {"minMargin": 0.2},
+        NoPair.BELOW_MARGIN,
+    ),
     "no response of the reference": ("TwoPolicy", candidates(c0=0.9, c1=0.4, good=0.1), {}, NoPair.SINGLE_CANDIDATE),
     "both policies say the same": (
         "TwoPolicy",
