@@ -27,6 +27,8 @@ EVALUATION_FIGURES = 2
 """Raised when Evaluation reports more of the same inputs, so that an evaluation without it is not taken over."""
 WORSE_ONLY = frozenset({"MaxMax", "MaxRandom"})
 """Pairing rules that take a worse one where several are best; before, they dropped such prompts (or some of them)."""
+EXECUTION_VERSION = 2
+"""Raised when the same code and tests may get another score: 2 since the limit of time is the declared one."""
 
 
 def required_manifests(config: PhaseConfig) -> tuple[tuple[Phase, int], ...]:
@@ -298,7 +300,9 @@ def _scorers(config: PhaseConfig, manifests: Manifests) -> list[dict[str, Any]]:
             if scorer.reward_model is None or scorer.reward_model.objectives is None
             else {objective.label: objective.weight for objective in scorer.reward_model.objectives},
             "judge": None if scorer.judge is None else _judge(config, manifests, scorer.name, scorer.judge),
-            "execution": None if scorer.execution is None else _dump(scorer.execution),
+            "execution": None
+            if scorer.execution is None
+            else {**_dump(scorer.execution), "version": EXECUTION_VERSION},
             # Only where it is not the usual one: what was scored before there was a choice stays found.
             **(
                 {"engine": scorer.reward_model.engine}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import regex
 
@@ -27,9 +27,11 @@ _PYTHON = ("python", "py", "python3")
 class ExecutionScorer:
     """A scalar scorer; needs no model."""
 
-    def __init__(self, name: str, config: ExecutionConfig, field: str) -> None:
-        """`field` is the group's path in the spec, for errors."""
-        self._name, self._config, self._field = name, config, field
+    def __init__(
+        self, name: str, config: ExecutionConfig, field: str, between: Callable[[], None] = lambda: None
+    ) -> None:
+        """`field` is the group's path in the spec, for errors; `between` is called while tests run: it may raise to stop."""
+        self._name, self._config, self._field, self._between = name, config, field, between
         self._limits = Limits(config.timeout_seconds, config.memory_mebibytes)
         self._counts: Counter[str] = Counter()
 
@@ -45,7 +47,7 @@ class ExecutionScorer:
             for response, its in zip(responses, tests, strict=True)
             for test in its
         ]
-        outcomes = iter(all_pass(programs, self._limits))
+        outcomes = iter(all_pass(programs, self._limits, self._between))
         scores: list[float | None] = []
         for its in tests:
             passed = sum(next(outcomes) for _ in its)

@@ -85,24 +85,33 @@ BuildJudge = Callable[[ScorerConfig, JudgeConfig, str], Scorer]
 
 
 def build_scorers(
-    scoring: ScoringConfig, fetch_model: Callable[[str], Path], build_judge: BuildJudge | None = None
+    scoring: ScoringConfig,
+    fetch_model: Callable[[str], Path],
+    build_judge: BuildJudge | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> list[WeightedScorer]:
     """The run's scorers in the declared order; `fetch_model(name)` gives the local folder of a scorer's model.
 
-    Raises InvalidInput for a declaration that cannot work.
+    `between` is called while tests run: it may raise to stop. Raises InvalidInput for a declaration that cannot work.
     """
     return [
-        WeightedScorer(build_scorer(scorer, f"spec.scoring.scorers[{i}]", fetch_model, build_judge), scorer.weight)
+        WeightedScorer(
+            build_scorer(scorer, f"spec.scoring.scorers[{i}]", fetch_model, build_judge, between), scorer.weight
+        )
         for i, scorer in enumerate(scoring.scorers)
     ]
 
 
 def build_scorer(
-    config: ScorerConfig, field: str, fetch_model: Callable[[str], Path], build_judge: BuildJudge | None = None
+    config: ScorerConfig,
+    field: str,
+    fetch_model: Callable[[str], Path],
+    build_judge: BuildJudge | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> Scorer:
     """One scorer by its kind; `field` is its path in the spec."""
     if config.execution is not None:
-        return ExecutionScorer(config.name, config.execution, f"{field}.execution")
+        return ExecutionScorer(config.name, config.execution, f"{field}.execution", between)
     if config.judge is not None and build_judge is not None:
         return build_judge(config, config.judge, f"{field}.judge")
     if config.rules is not None:

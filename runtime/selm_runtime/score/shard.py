@@ -70,6 +70,7 @@ def run_scorers(ctx: PhaseContext, preparation: Manifest) -> list[WeightedScorer
         ctx.config.scoring,
         lambda name: ctx.cache.model(preparation, f"scorers/{name}/"),
         lambda scorer, judge, field: build_judge(ctx, preparation, scorer, judge, field),
+        ctx.stop.check,
     )
 
 

@@ -459,6 +459,14 @@ def test_what_a_spec_does_not_use_leaves_its_digests_as_they_were(phase: Phase) 
     assert _digest(phase) == f"sha256:{RECORDED[phase]}"
 
 
+@pytest.mark.parametrize("phase", [S, E])
+def test_scores_of_an_earlier_sandbox_are_not_taken_over(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, without = _digest(phase, EXECUTION), _digest(phase)
+    monkeypatch.setattr(inputs, "EXECUTION_VERSION", inputs.EXECUTION_VERSION - 1)
+    assert _digest(phase, EXECUTION) != now
+    assert _digest(phase) == without
+
+
 @pytest.mark.parametrize("rule", ["BestWorst", "MaxMax", "MaxRandom", "MaxMinProbability", "TwoPolicy"])
 def test_pairs_of_other_ties_are_not_taken_over(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     change = {"scoring": {"pairing": {"rule": rule}}, "generation": {"policies": ["Current", "Reference"]}}
