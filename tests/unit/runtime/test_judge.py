@@ -186,8 +186,8 @@ def test_a_template_that_fails_names_the_row_whatever_it_fails_with(broken: str,
 
 def test_a_pattern_that_does_not_end_names_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("selm_runtime.score.judge_prompts.MATCH_SECONDS", 0.2)
-    config = GRADE.model_copy(update={"verdict_pattern": r"((?:\w+\s?)+)!"})
-    judge = grading(lambda _: "word " * 40 + "?", config)
+    config = GRADE.model_copy(update={"verdict_pattern": r"((?:a|aa)+)!"})
+    judge = grading(lambda _: "a" * 60 + "?", config)
     with pytest.raises(InvalidInput, match=r"judge\.verdictPattern: took more than 0.2 s on an answer .* about row 3"):
         judge.score(scorables("x"))
 
