@@ -58,6 +58,8 @@ class Request:
     key: str
     prompt_ids: Sequence[int]
     seed: int
+    sampling: Sampling | None = None
+    """Instead of the one that the engine was made with."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Engine:
     """One vLLM engine. Not more than one a process at a time; `close` frees its memory for what follows."""
 
     def __init__(self, settings: EngineSettings, sampling: Sampling) -> None:
-        """Loads the model and allocates the cache (seconds to minutes).
+        """Loads the model and allocates the cache (seconds to minutes). `sampling` is that of requests without their own.
 
         Raises InvalidInput where an engine argument is unknown, reserved or refused by vLLM, where the model's context is
         shorter than prompt and response together, or where streamed weights are damaged or gone.
@@ -128,12 +130,13 @@ class Engine:
 
     def submit(self, request: Request) -> None:
         """Queues a request; `step` makes it advance."""
+        sampling = request.sampling or self._sampling
         params = self._sampling_params(
-            temperature=self._sampling.temperature,
-            top_p=self._sampling.top_p,
-            max_tokens=self._sampling.max_tokens,
-            stop_token_ids=list(self._sampling.stop_token_ids),
-            seed=None if self._sampling.temperature == 0.0 else request.seed,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            stop_token_ids=list(sampling.stop_token_ids),
+            seed=None if sampling.temperature == 0.0 else request.seed,
             detokenize=False,
         )
         self._engine.add_request(request.key, self._tokens_input(list(request.prompt_ids)), params)

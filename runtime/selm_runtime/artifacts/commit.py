@@ -78,15 +78,19 @@ class PhaseFolder:
         """A Parquet file of a manifest, verified, as a table in memory."""
         return self._reader.read_table(manifest, name)
 
-    # Chunks (Generation, Scoring)
+    # Chunks (Generation, Scoring, what Evaluation generates)
 
     def total_chunks(self) -> int:
-        """How many chunks the phase has: those of the iteration's portion, in Generation for each policy."""
+        """How many chunks the phase has: those of the iteration's portion, in Generation for each policy. In Evaluation the
+        held-out responses are one, and the answers to each suite.
+        """
         if self._total_chunks is None:
             self._total_chunks = self._count_chunks()
         return self._total_chunks
 
     def _count_chunks(self) -> int:
+        if self.config.phase is Phase.EVALUATION:
+            return 1 + len(self.config.evaluation.answered)
         preparation = self.manifest(Phase.PREPARATION, 0)
         rows = preparation.file(portion_name(self.config)).rows
         if rows is None:

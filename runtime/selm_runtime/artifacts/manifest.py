@@ -95,7 +95,7 @@ class Manifest(ContractModel):
 
 
 class ChunkManifest(Manifest):
-    """A committed chunk of Generation or Scoring; logical names are the chunk's own (`responses.parquet`)."""
+    """A committed chunk of Generation, Scoring or Evaluation; logical names are the chunk's own (`responses.parquet`)."""
 
     chunk: int = Field(ge=0)
 

@@ -70,6 +70,12 @@ class EvaluationConfig(ContractModel):
     alpaca_eval: AlpacaEvalConfig | None = None
     mt_bench: MTBenchConfig | None = None
 
+    @property
+    def answered(self) -> tuple[str, ...]:
+        """The suites that the policy answers as it answers the run's prompts, by their fields in the spec."""
+        suites = {"alpacaEval": self.alpaca_eval, "mtBench": self.mt_bench}
+        return tuple(name for name, suite in suites.items() if suite is not None)
+
 
 class PushConfig(ContractModel):
     """`spec.push`; in the Push phase's config only."""

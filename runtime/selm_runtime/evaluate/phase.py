@@ -16,7 +16,7 @@ from selm_runtime.data.rows import held_out_rows_of
 from selm_runtime.data.tokens import load_tokenizer
 from selm_runtime.errors import InvalidInput
 from selm_runtime.evaluate.duels import Duel, duels_with_base, duels_with_previous
-from selm_runtime.evaluate.held_out import generate_held_out
+from selm_runtime.evaluate.generated import generate
 from selm_runtime.evaluate.history import LOG_PROBS_FILE, RESPONSES_FILE, REWARDS_FILE, Past, read_history
 from selm_runtime.evaluate.log_probs import measure_log_probs
 from selm_runtime.evaluate.measures import (
@@ -31,7 +31,7 @@ from selm_runtime.evaluate.measures import (
 )
 from selm_runtime.evaluate.retention import models_to_remove, remove_models
 from selm_runtime.evaluate.selection import Standing, best_iteration
-from selm_runtime.evaluate.suites import run_suites
+from selm_runtime.evaluate.suites import plan_suites, run_suites
 from selm_runtime.evaluate.texts import form_figures, length_figures
 from selm_runtime.inputs import model_after
 from selm_runtime.phase import PhaseContext
@@ -53,12 +53,13 @@ def evaluate(ctx: PhaseContext) -> None:
     with ctx.reporter.stage("model"):
         model = ctx.cache.model(policy_manifest(ctx))
         tokenizer = load_tokenizer(model, trust_remote_code=ctx.config.model.trust_remote_code)
-    responses = generate_held_out(ctx, model, tokenizer, rows)
+    asked = plan_suites(ctx, preparation, model, tokenizer)
+    responses, answers = generate(ctx, model, tokenizer, rows, asked)
     with ctx.reporter.stage("scores"):
         scores, with_base, with_previous = _score(ctx, preparation, rows, responses, past)
     ctx.stop.check()
     log_probs, explored = measure_log_probs(ctx, preparation, model, tokenizer, rows, responses)
-    suites = run_suites(ctx, preparation, model, tokenizer)
+    suites = run_suites(ctx, preparation, model, answers)
     names = (COMBINED, *scores.by_scorer)
     figures = {
         name: reward_figures(scores.of(name), past.base_scores(name), with_base.get(name), with_previous.get(name))
@@ -192,15 +193,15 @@ def _text_metrics(bias: LengthBias, lengths: Mapping[str, float], form: Mapping[
 
 
 def _write(scratch: Path, responses: pa.Table, scores: Scores, log_probs: Sequence[HeldOutLogProbs]) -> dict[str, Path]:
+    """The responses lie in `scratch` already."""
     rewards = [
         {"row": row, "combined": combined, "scores": [(name, its[i]) for name, its in scores.by_scorer.items()]}
         for i, (row, combined) in enumerate(zip(responses["row"].to_pylist(), scores.combined, strict=True))
     ]
     tables = {
-        RESPONSES_FILE: responses,
         REWARDS_FILE: pa.Table.from_pylist(rewards, schema=HELD_OUT_REWARDS),
         LOG_PROBS_FILE: pa.Table.from_pylist([asdict(held) for held in log_probs], schema=HELD_OUT_LOG_PROBS),
     }
     for name, table in tables.items():
         pq.write_table(table, scratch / name)
-    return {name: scratch / name for name in tables}
+    return {name: scratch / name for name in (RESPONSES_FILE, *tables)}

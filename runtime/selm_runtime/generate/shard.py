@@ -84,8 +84,8 @@ def _in_this_process(
 ) -> Iterator[ChunkResponses]:
     with ThreadPoolExecutor(1, "plans") as beside:  # an engine's start takes as long as tokenising does
         planned = beside.submit(plans)
-        started = start_engine(ctx, model.folder, tokenizer.eos_token_id, model.streamed)
-        engine = engines.enter_context(closing(started))
+        settings = engine_settings(ctx, model.folder, model.streamed)
+        engine = engines.enter_context(closing(start_engine(ctx, settings, tokenizer.eos_token_id)))
     reproducible = ctx.config.generation.reproducible
     return generate_chunks(engine, planned.result(), ctx.reporter, ctx.stop, reproducible=reproducible)
 
@@ -120,11 +120,11 @@ def _in_processes(
     return generate_in_processes(work, plans, where, ctx.reporter, ctx.stop)
 
 
-def start_engine(ctx: PhaseContext, model: Path, eos_token_id: int | None, streamed: Streamed | None = None) -> Engine:
+def start_engine(ctx: PhaseContext, settings: EngineSettings, eos_token_id: int | None) -> Engine:
     """An engine for the config's sampling, in this process; says how long it took."""
     with ctx.reporter.stage("engine"):
         keep_compiled(ctx.cache.kept(kept_name()))
-        return Engine(engine_settings(ctx, model, streamed), sampling(ctx, model, eos_token_id))
+        return Engine(settings, sampling(ctx, settings.model, eos_token_id))
 
 
 def engine_settings(ctx: PhaseContext, model: Path, streamed: Streamed | None = None) -> EngineSettings:

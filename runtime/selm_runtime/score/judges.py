@@ -6,7 +6,7 @@ import os
 
 from selm_runtime.artifacts.chunks import chunks_of_shard
 from selm_runtime.artifacts.manifest import Manifest
-from selm_runtime.contract import JudgeConfig, Phase, ScorerConfig, judge_key_variable
+from selm_runtime.contract import JudgeConfig, Phase, ScorerConfig, SuiteJudgeConfig, judge_key_variable
 from selm_runtime.errors import InvalidInput
 from selm_runtime.inputs import starting_model
 from selm_runtime.judge.cache import ReplyCache
@@ -32,6 +32,16 @@ def build_judge(
 
 def endpoint_client(ctx: PhaseContext, scorer: ScorerConfig, judge: JudgeConfig, field: str) -> ChatClient:
     """The client of a judge's endpoint, with the namespace's cache and the budget that is left to this pod."""
+    return chat_client(ctx, judge, field, judge_key_variable(scorer.name), _budget(ctx, scorer, judge, field))
+
+
+def chat_client(
+    ctx: PhaseContext, judge: JudgeConfig | SuiteJudgeConfig, field: str, key_variable: str, budget: TokenBudget
+) -> ChatClient:
+    """Of a scorer's or a suite's judge, with the namespace's cache; the key is in the environment's variable.
+
+    Raises InvalidInput where there is no endpoint to ask.
+    """
     if judge.endpoint is None or judge.model is None:
         raise InvalidInput(
             "InvalidScorer", f"{field}: found no endpoint and model, and no policy; one of both is needed"
@@ -40,11 +50,11 @@ def endpoint_client(ctx: PhaseContext, scorer: ScorerConfig, judge: JudgeConfig,
         judge.endpoint,
         judge.model,
         field,
-        api_key=os.environ.get(judge_key_variable(scorer.name)),
+        api_key=os.environ.get(key_variable),
         concurrency=judge.concurrency,
         requests_per_minute=judge.requests_per_minute,
     )
-    return ChatClient(endpoint, ReplyCache(ctx.store, ctx.config.run.namespace), _budget(ctx, scorer, judge, field))
+    return ChatClient(endpoint, ReplyCache(ctx.store, ctx.config.run.namespace), budget)
 
 
 def _budget(ctx: PhaseContext, scorer: ScorerConfig, judge: JudgeConfig, field: str) -> TokenBudget:

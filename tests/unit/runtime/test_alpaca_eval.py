@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,13 @@ import pytest
 
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import Phase
-from selm_runtime.data.tokens import load_tokenizer
 from selm_runtime.errors import InvalidInput
 from selm_runtime.evaluate import run
-from selm_runtime.evaluate.suites import alpaca, responses
+from selm_runtime.evaluate.suites import alpaca
 from selm_runtime.evaluate.suites.alpaca import Comparing, baseline_first, length_controlled, preference_for_first
 from selm_runtime.judge.chat import ChatReply
 from selm_runtime.prepare_suites import bring_suites
 from support.chat_server import ChatServer, Fault, Messages
-from support.engine_starts import engine_starts
-from support.fake_engine import FakeEngine
 from support.phase_world import PhaseWorld
 from support.suite_world import suite_world
 from support.tiny_model import make_tiny_model, preference_rows
@@ -307,56 +303,3 @@ def test_a_judge_without_any_verdict_is_refused(world: PhaseWorld, tmp_path: Pat
 def test_more_tokens_than_half_the_context_are_refused(world: PhaseWorld, tmp_path: Path) -> None:
     with ChatServer(longer) as server, pytest.raises(InvalidInput, match=r"alpacaEval\.maxTokens: found 400, .* 256"):
         evaluated(world, make_tiny_model(tmp_path / "model"), server, maxTokens=400)
-
-
-def test_an_engine_answers_as_transformers_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Greedily, by the model's chat template; what is longer than the context leaves room for loses its beginning."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    monkeypatch.setenv("SELM_CACHE_DIR", str(tmp_path / "cache"))
-    model = make_tiny_model(tmp_path / "model", 3)
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
-    world = PhaseWorld(tmp_path, generation={"temperature": 0.0, "samplesPerPrompt": 1})
-    world.prepare(model, preference_rows(2), preference_rows(2, seed=1))
-    asked = [[{"role": "user", "content": text}] for text in ("Tell me about rain.", "long " * 120)]
-    with world.context(Phase.EVALUATION, 0) as ctx, ExitStack() as stack:
-        with engine_starts():
-            answering = responses.answering(ctx, model, tokenizer, 12, "spec.evaluation.alpacaEval", asked)
-            answerer = stack.enter_context(answering)
-        answers = answerer.answer(asked, "alpacaEval")
-    assert [answer.cut for answer in answers] == [False, True]
-    for messages, answer in zip(asked, answers, strict=True):
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"][-500:]
-        with torch.inference_mode():
-            made = network.generate(torch.tensor([ids]), max_new_tokens=12, do_sample=False)[0, len(ids) :]
-        assert answer.text == tokenizer.decode(made, skip_special_tokens=True)
-        assert answer.tokens == len(made)
-
-
-def test_an_engine_has_room_for_the_longest_conversation_and_asks_for_the_goal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SELM_CACHE_DIR", str(tmp_path / "cache"))
-    model, engine, rooms = make_tiny_model(tmp_path / "model"), FakeEngine(), []
-
-    def start(*asked: Any) -> FakeEngine:
-        rooms.append(asked[3:])
-        return engine
-
-    monkeypatch.setattr(responses, "start_engine", start)
-    goal = {"transform": "RewardAugmented", "rewardAugmented": {"goal": 9}}
-    world = PhaseWorld(tmp_path, data={**goal, "uri": "file:///data", "portions": 1})
-    world.prepare(model, preference_rows(2), preference_rows(2, seed=1))
-    asked = [[{"role": "user", "content": text}] for text in ("Short.", "Longer than that.")]
-    with world.context(Phase.EVALUATION, 0) as ctx:
-        tokenizer = load_tokenizer(model)
-        with responses.answering(ctx, model, tokenizer, 12, "spec.x", asked, 30) as answerer:
-            answerer.answer(asked, "alpacaEval")
-        whole = [len(request.prompt_ids) for request in engine.asked]
-    assert rooms == [(max(whole) + 30, 12)]
-    texts = tokenizer.batch_decode([list(request.prompt_ids) for request in engine.asked], skip_special_tokens=True)
-    assert all(text.endswith("Give a response that scores 9.") for text in texts)
-    assert engine.closed

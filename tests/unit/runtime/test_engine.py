@@ -85,13 +85,13 @@ def test_the_models_folder_is_no_part_of_what_compiled_kernels_are_found_by(engi
     assert name(folders[0], str(folders[0])) != name(folders[1], str(folders[1]))
 
 
-def test_at_temperature_0_the_tokens_are_the_models_likeliest_whatever_the_seed(
-    engine: Engine, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The default of the API and of the published code; beside it transformers, a token at a time."""
-    monkeypatch.setattr(engine, "_sampling", Sampling(0.0, 1.0, NEW_TOKENS, stop_token_ids(model, 2)))
+def test_at_temperature_0_the_tokens_are_the_models_likeliest_whatever_the_seed(engine: Engine, model: Path) -> None:
+    """The default of the API and of the published code; beside it transformers, a token at a time. The request says how it
+    is drawn, not the engine.
+    """
+    greedy = Sampling(0.0, 1.0, NEW_TOKENS, stop_token_ids(model, 2))
     prompts = [[1, 3, *range(40 + n, 52 + 2 * n), 4] for n in range(3)]
-    done = drain(engine, [Request(f"{n}:{seed}", prompts[n], seed) for n in range(3) for seed in (1, 2)])
+    done = drain(engine, [Request(f"{n}:{seed}", prompts[n], seed, greedy) for n in range(3) for seed in (1, 2)])
     network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
     for n, prompt in enumerate(prompts):
         likeliest: list[int] = []

@@ -15,7 +15,7 @@ import pytest
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import Phase, ScoringConfig
 from selm_runtime.errors import InvalidInput
-from selm_runtime.evaluate import held_out, phase, run
+from selm_runtime.evaluate import engine, phase, run
 from selm_runtime.evaluate.duels import duels_with_base, duels_with_previous
 from selm_runtime.evaluate.history import Past
 from selm_runtime.evaluate.measures import (
@@ -49,7 +49,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SELM_CACHE_DIR", str(tmp_path / "cache"))
     # The model plays no part in what the stand-in answers: salting it by its digest makes policies differ.
-    monkeypatch.setattr(held_out, "start_engine", lambda _ctx, model, _eos: _Salted(model.name))
+    monkeypatch.setattr(engine, "start_engine", lambda _ctx, settings, _eos: _Salted(settings.model.name))
 
 
 class _Salted(FakeEngine):

@@ -13,8 +13,8 @@ import pytest
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import Phase
 from selm_runtime.errors import InvalidInput
-from selm_runtime.evaluate import run
-from selm_runtime.evaluate.suites import mt_bench, responses
+from selm_runtime.evaluate import engine, run
+from selm_runtime.evaluate.suites import mt_bench
 from selm_runtime.evaluate.suites.mt_bench import Question, conversation, figures, grading_prompt, rating
 from selm_runtime.judge.chat import ChatReply
 from selm_runtime.prepare_suites import bring_suites
@@ -235,7 +235,7 @@ def test_the_best_iteration_by_the_suite(world: PhaseWorld, tmp_path: Path, monk
         for iteration, grade in enumerate((6, 4, 8)):  # noqa: B007 - the judge reads it
             if iteration:
                 world.commit_model(make_tiny_model(tmp_path / f"model{iteration}", iteration), iteration)
-            monkeypatch.setattr(responses, "start_engine", lambda *_, t=iteration: FakeEngine(salt=str(t)))
+            monkeypatch.setattr(engine, "start_engine", lambda *_, t=iteration: FakeEngine(salt=str(t)))
             with world.context(Phase.EVALUATION, iteration, evaluation=settings) as ctx:
                 run(ctx)
                 best.append(world.record(ctx.folder.committed()))

@@ -1,13 +1,14 @@
 """Benchmarks beside the held-out prompts (`spec.evaluation`): run of the base and after each iteration.
 
 A suite's data is imported by Preparation below `suites/<suite>/`; what the suite found goes to a file of the same name
-in Evaluation's artifact, one number to its metrics, the rest to its facts. A run without suites has none of it.
+in Evaluation's artifact, one number to its metrics, the rest to its facts. A run without suites has none of it. Those that
+the policy answers are planned and answered before anything is judged (`generated`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ from selm_runtime.evaluate.suites.alpaca import (
 )
 from selm_runtime.evaluate.suites.judging import suite_judge
 from selm_runtime.evaluate.suites.lm_eval import mean_figure, run_tasks
-from selm_runtime.evaluate.suites.responses import answering
+from selm_runtime.evaluate.suites.responses import Answer, Asking, room_for
 from selm_runtime.inputs import SUITES
 from selm_runtime.phase import PhaseContext
 from selm_runtime.precision import inference_device, inference_dtype
@@ -52,18 +53,56 @@ class Found:
         return None if name is None else self.metrics[name]
 
 
-def run_suites(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer: Tokenizer) -> Found:
-    """Every suite of the spec, of the model in that folder."""
+def plan_suites(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer: Tokenizer) -> list[Asking]:
+    """What the suites of the spec ask the model in that folder, in the order of `EvaluationConfig.answered`.
+
+    Raises InvalidInput where its context is too short for one.
+    """
+    plans = {"alpacaEval": _plan_alpaca, "mtBench": _plan_mt_bench}
+    return [plans[name](ctx, preparation, model, tokenizer) for name in ctx.config.evaluation.answered]
+
+
+def _plan_alpaca(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer: Tokenizer) -> Asking:
+    config = ctx.config.evaluation.alpaca_eval
+    assert config is not None
+    instructions = read_instructions(_alpaca_folder(ctx, preparation) / INSTRUCTIONS)
+    asked = [[{"role": "user", "content": each.instruction}] for each in instructions]
+    room = room_for(ctx, model, tokenizer, config.max_tokens, ALPACA_FIELD, asked)
+    return Asking("alpacaEval", room, lambda _: asked, len(asked), ("alpacaEval",))
+
+
+def _plan_mt_bench(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer: Tokenizer) -> Asking:
+    config = ctx.config.evaluation.mt_bench
+    assert config is not None
+    questions = mt_bench.read_questions(_mt_bench_folder(ctx, preparation) / mt_bench.QUESTIONS)
+    unanswered = [mt_bench.conversation(question, [""]) for question in questions]
+    grows = config.max_tokens + mt_bench.SPARE_TOKENS
+    room = room_for(ctx, model, tokenizer, config.max_tokens, mt_bench.FIELD, unanswered, grows)
+
+    def conversations(answers: Sequence[Sequence[str]]) -> list[list[dict[str, str]]]:
+        return [mt_bench.conversation(*both) for both in zip(questions, answers, strict=True)]
+
+    turns = tuple(f"mtBench-{turn}" for turn in range(mt_bench.TURNS))
+    return Asking("mtBench", room, conversations, len(questions), turns)
+
+
+def run_suites(
+    ctx: PhaseContext, preparation: Manifest, model: Path, answers: Mapping[str, Sequence[Sequence[Answer]]]
+) -> Found:
+    """Every suite of the spec, of the model in that folder. `answers` are what it said to those that were planned.
+
+    What needs the device goes first; then judges are waited for.
+    """
     found = Found()
     if ctx.config.evaluation.lm_eval is not None:
         with ctx.reporter.stage("lm-eval"):
             _lm_eval(ctx, preparation, model, found)
     if ctx.config.evaluation.alpaca_eval is not None:
         with ctx.reporter.stage("alpaca-eval"):
-            _alpaca(ctx, preparation, model, tokenizer, found)
+            _alpaca(ctx, preparation, answers["alpacaEval"], found)
     if ctx.config.evaluation.mt_bench is not None:
         with ctx.reporter.stage("mt-bench"):
-            _mt_bench(ctx, preparation, model, tokenizer, found)
+            _mt_bench(ctx, preparation, answers["mtBench"], found)
     return found
 
 
@@ -90,25 +129,24 @@ def _lm_eval(ctx: PhaseContext, preparation: Manifest, model: Path, found: Found
     found.files[f"{SUITES}lm-eval.json"] = write_json(ctx.scratch / "lm-eval.json", tasks)
 
 
-def _alpaca(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer: Tokenizer, found: Found) -> None:
+def _alpaca_folder(ctx: PhaseContext, preparation: Manifest) -> Path:
+    return ctx.folder.fetch(preparation, f"{SUITES}alpaca-eval/", ctx.scratch / "alpaca-eval")
+
+
+def _alpaca(ctx: PhaseContext, preparation: Manifest, answers: Sequence[Sequence[Answer]], found: Found) -> None:
     config = ctx.config.evaluation.alpaca_eval
     assert config is not None
-    folder = ctx.folder.fetch(preparation, f"{SUITES}alpaca-eval/", ctx.scratch / "alpaca-eval")
+    folder = _alpaca_folder(ctx, preparation)
     instructions = read_instructions(folder / INSTRUCTIONS)
-    conversations = [[{"role": "user", "content": each.instruction}] for each in instructions]
-    with answering(ctx, model, tokenizer, config.max_tokens, ALPACA_FIELD, conversations) as answerer:
-        answers = answerer.answer(conversations, "alpacaEval")
-    outputs = [answer.text for answer in answers]
+    outputs = [answer.text for (answer,) in answers]
     with closing(suite_judge(ctx, "alpacaEval", config.judge, f"{ALPACA_FIELD}.judge")) as judge:
         preferences, counts = compare(
             judge, instructions, outputs, comparing_template(folder), config.judge, ctx.stop.check
         )
     figures = alpaca_figures(instructions, outputs, preferences)
-    counts["cutPrompts"] = sum(answer.cut for answer in answers)
-    counts["cutOutputs"] = sum(answer.finish_reason == "length" for answer in answers)
     found.metrics["alpacaEval"] = figures["lengthControlledWinRate"]
     found.metrics["alpacaEvalWinRate"] = figures["winRate"]
-    found.facts["alpacaEval"] = {**figures, "counts": counts}
+    found.facts["alpacaEval"] = {**figures, "counts": {**counts, **_cut(answers, "cutOutputs")}}
     rows = [
         {"instruction": each.instruction, "output": output, "baseline": each.output, "preference": preference}
         for each, output, preference in zip(instructions, outputs, preferences, strict=True)
@@ -118,31 +156,33 @@ def _alpaca(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer: To
     )
 
 
-def _mt_bench(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer: Tokenizer, found: Found) -> None:
+def _mt_bench_folder(ctx: PhaseContext, preparation: Manifest) -> Path:
+    return ctx.folder.fetch(preparation, f"{SUITES}mt-bench/", ctx.scratch / "mt-bench")
+
+
+def _mt_bench(ctx: PhaseContext, preparation: Manifest, answers: Sequence[Sequence[Answer]], found: Found) -> None:
     config = ctx.config.evaluation.mt_bench
     assert config is not None
-    folder = ctx.folder.fetch(preparation, f"{SUITES}mt-bench/", ctx.scratch / "mt-bench")
-    questions = mt_bench.read_questions(folder / mt_bench.QUESTIONS)
-    answers: list[list[str]] = [[] for _ in questions]
-    counts = {"cutPrompts": 0, "cutAnswers": 0}
-    unanswered = [mt_bench.conversation(question, [""]) for question in questions]
-    grows = config.max_tokens + mt_bench.SPARE_TOKENS
-    with answering(ctx, model, tokenizer, config.max_tokens, mt_bench.FIELD, unanswered, grows) as answerer:
-        for turn in range(mt_bench.TURNS):
-            asked = [mt_bench.conversation(*both) for both in zip(questions, answers, strict=True)]
-            for given, answer in zip(answers, answerer.answer(asked, f"mtBench-{turn}"), strict=True):
-                given.append(answer.text)
-                counts["cutPrompts"] += answer.cut
-                counts["cutAnswers"] += answer.finish_reason == "length"
+    questions = mt_bench.read_questions(_mt_bench_folder(ctx, preparation) / mt_bench.QUESTIONS)
+    texts = [[answer.text for answer in turns] for turns in answers]
     with closing(suite_judge(ctx, "mtBench", config.judge, f"{mt_bench.FIELD}.judge")) as judge:
-        ratings, judged = mt_bench.grade(judge, questions, answers, config.judge, ctx.stop.check)
+        ratings, judged = mt_bench.grade(judge, questions, texts, config.judge, ctx.stop.check)
     figures = mt_bench.figures(questions, ratings)
     found.metrics["mtBench"] = figures["mean"]
-    found.facts["mtBench"] = {**figures, "counts": {**counts, **judged}}
-    rows = [mt_bench.as_record(*each) for each in zip(questions, answers, ratings, strict=True)]
+    found.facts["mtBench"] = {**figures, "counts": {**_cut(answers, "cutAnswers"), **judged}}
+    rows = [mt_bench.as_record(*each) for each in zip(questions, texts, ratings, strict=True)]
     found.files[f"{SUITES}mt-bench.json"] = write_json(
         ctx.scratch / "mt-bench.json", {**found.facts["mtBench"], "rows": rows}
     )
+
+
+def _cut(answers: Sequence[Sequence[Answer]], name: str) -> dict[str, int]:
+    """How many conversations lost their beginning (`cutPrompts`), and how many answers their end."""
+    said = [answer for turns in answers for answer in turns]
+    return {
+        "cutPrompts": sum(answer.cut for answer in said),
+        name: sum(answer.finish_reason == "length" for answer in said),
+    }
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> Path:

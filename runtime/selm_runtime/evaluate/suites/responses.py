@@ -1,20 +1,20 @@
-"""The policy's answers to a suite's prompts, by the generation's sampling and with seeds that do not change."""
+"""The policy's answers to a suite's questions, by the generation's sampling and with seeds that do not change."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selm_runtime.data.goals import asked_prompt
 from selm_runtime.data.tokens import Tokenizer, encode_prompt
-from selm_runtime.engine import Engine, Request, keep_compiled, kept_name
+from selm_runtime.engine import Request, Sampling
 from selm_runtime.errors import InvalidInput
+from selm_runtime.evaluate.engine import Room
 from selm_runtime.generate.loop import RequestEngine
 from selm_runtime.generate.seeds import request_seed
-from selm_runtime.generate.shard import engine_settings, sampling
+from selm_runtime.generate.shard import sampling
 from selm_runtime.phase import PhaseContext
 
 MAX_CONTEXT = 16_384
@@ -33,33 +33,61 @@ class Answer:
     cut: bool
 
 
-class Answering:
-    """A model that answers conversations, one batch after the other."""
+@dataclass(frozen=True)
+class Asking:
+    """What a suite asks the policy."""
 
-    def __init__(self, ctx: PhaseContext, engine: RequestEngine, tokenizer: Tokenizer, longest: int) -> None:
-        """`longest`: tokens that a conversation may have."""
-        self._ctx, self._engine, self._tokenizer, self._longest = ctx, engine, tokenizer, longest
+    name: str
+    """Of the suite: its field in `spec.evaluation`."""
+    room: Room
+    conversations: Callable[[Sequence[Sequence[str]]], Sequence[Messages]]
+    """The next turn's, from each question's answers so far."""
+    questions: int
+    turns: tuple[str, ...]
+    """What makes each turn's seeds its own."""
 
-    def answer(self, conversations: Sequence[Messages], purpose: str) -> list[Answer]:
-        """In their order. The seed of each is of the run's seed, its place and `purpose`, so that iterations compare.
 
-        Raises TemporaryFailure between two steps of the engine once the pod was asked to go.
-        """
-        whole = [encoded(self._ctx, self._tokenizer, messages) for messages in conversations]
-        self._engine.forget()
-        for index, ids in enumerate(whole):
-            seed = request_seed(self._ctx.config.seed, 0, index, "Current", 0, purpose)
-            self._engine.submit(Request(str(index), ids[-self._longest :], seed))
-        done: dict[int, Answer] = {}
-        while self._engine.unfinished:
-            self._ctx.stop.check()
-            for completion in self._engine.step():
-                (text,) = self._tokenizer.batch_decode([list(completion.ids)], skip_special_tokens=True)
-                index = int(completion.key)
-                cut = len(whole[index]) > self._longest
-                done[index] = Answer(text, completion.finish_reason, len(completion.ids), cut)
-            self._ctx.reporter.progress(done=len(done), total=len(whole), unit="prompts")
-        return [done[index] for index in range(len(whole))]
+def answer_suite(
+    ctx: PhaseContext, engine: RequestEngine, model: Path, tokenizer: Tokenizer, suite: Asking
+) -> list[list[Answer]]:
+    """Each question's answers, turn by turn. An engine call a turn, so that the same policy always says the same.
+
+    The seed of an answer is of the run's seed, the question's place and the turn, so that iterations compare. Raises
+    TemporaryFailure between two steps of the engine once the pod was asked to go.
+    """
+    drawn = replace(sampling(ctx, model, tokenizer.eos_token_id), max_tokens=suite.room.response)
+    answers: list[list[Answer]] = [[] for _ in range(suite.questions)]
+    for turn in suite.turns:
+        asked = suite.conversations([[answer.text for answer in given] for given in answers])
+        said = _answer(ctx, engine, tokenizer, drawn, asked, suite.room.prompt, turn)
+        for given, answer in zip(answers, said, strict=True):
+            given.append(answer)
+    return answers
+
+
+def _answer(
+    ctx: PhaseContext,
+    engine: RequestEngine,
+    tokenizer: Tokenizer,
+    drawn: Sampling,
+    conversations: Sequence[Messages],
+    longest: int,
+    purpose: str,
+) -> list[Answer]:
+    whole = [encoded(ctx, tokenizer, messages) for messages in conversations]
+    engine.forget()
+    for index, ids in enumerate(whole):
+        seed = request_seed(ctx.config.seed, 0, index, "Current", 0, purpose)
+        engine.submit(Request(str(index), ids[-longest:], seed, drawn))
+    done: dict[int, Answer] = {}
+    while engine.unfinished:
+        ctx.stop.check()
+        for completion in engine.step():
+            (text,) = tokenizer.batch_decode([list(completion.ids)], skip_special_tokens=True)
+            index = int(completion.key)
+            done[index] = Answer(text, completion.finish_reason, len(completion.ids), len(whole[index]) > longest)
+        ctx.reporter.progress(done=len(done), total=len(whole), unit="prompts")
+    return [done[index] for index in range(len(whole))]
 
 
 def encoded(ctx: PhaseContext, tokenizer: Tokenizer, messages: Messages) -> list[int]:
@@ -67,8 +95,7 @@ def encoded(ctx: PhaseContext, tokenizer: Tokenizer, messages: Messages) -> list
     return encode_prompt(tokenizer, list(asked_prompt(ctx.config.data, messages)))
 
 
-@contextmanager
-def answering(
+def room_for(
     ctx: PhaseContext,
     model: Path,
     tokenizer: Tokenizer,
@@ -76,9 +103,8 @@ def answering(
     field: str,
     conversations: Sequence[Messages],
     grows: int = 0,
-) -> Iterator[Answering]:
-    """An engine of this process for as long as the block lasts, with room for the longest of these conversations and
-    `grows` more tokens, as far as the model's context goes: what an engine reserves grows with its sequences.
+) -> Room:
+    """For the longest of these conversations and `grows` more tokens, and an answer, as far as the model's context goes.
 
     Raises InvalidInput where `max_tokens`, the field's, are more than half of the context.
     """
@@ -90,18 +116,4 @@ def answering(
             f"{field}.maxTokens: found {max_tokens}, allowed is at most {most // 2}, half of the model's context",
         )
     needed = max(len(encoded(ctx, tokenizer, messages)) for messages in conversations) + grows
-    longest = min(most - max_tokens, needed)
-    engine = start_engine(ctx, model, tokenizer.eos_token_id, longest, max_tokens)
-    try:
-        yield Answering(ctx, engine, tokenizer, longest)
-    finally:
-        engine.close()
-
-
-def start_engine(
-    ctx: PhaseContext, model: Path, eos_token_id: int | None, max_prompt_tokens: int, max_tokens: int
-) -> RequestEngine:
-    """Of the model in that folder, with the generation's arguments and unscheduled sampling."""
-    keep_compiled(ctx.cache.kept(kept_name()))
-    settings = replace(engine_settings(ctx, model), max_prompt_tokens=max_prompt_tokens, max_new_tokens=max_tokens)
-    return Engine(settings, replace(sampling(ctx, model, eos_token_id), max_tokens=max_tokens))
+    return Room(min(most - max_tokens, needed), max_tokens)
