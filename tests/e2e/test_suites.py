@@ -90,6 +90,16 @@ def test_each_suite_gives_its_figure_of_the_base_and_of_the_iteration(lab: Lab, 
     assert run["status"]["bestIteration"] == 0  # as good as the base is not better
 
 
+def test_one_engine_answers_the_held_out_prompts_and_the_suites(lab: Lab, run: Json) -> None:
+    for iteration in (0, 1):
+        stages = [record for record in lab.logs(f"suites-i{iteration}-eval-a1") if record["selm"] == "stage"]
+        order = [stage["name"] for stage in stages]
+        assert order.count("engine") == 1
+        assert [stage["suite"] for stage in stages if stage["name"] == "answers"] == ["alpacaEval", "mtBench"]
+        last = max(place for place, name in enumerate(order) if name == "answers")
+        assert last < order.index("scores") < order.index("lm-eval") < order.index("alpaca-eval")
+
+
 def test_the_data_was_brought_by_preparation_and_its_prompts_are_known(lab: Lab, run: Json) -> None:
     prepared = lab.manifest(run, 0, "Preparation")
     assert {name: its["overlap"] for name, its in prepared["facts"]["suites"].items()} == {
