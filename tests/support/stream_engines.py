@@ -63,7 +63,7 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
     from selm_runtime.contract import Phase, PhaseConfig
     from selm_runtime.engine import Request
     from selm_runtime.errors import PhaseFailure
-    from selm_runtime.generate.shard import start_engine
+    from selm_runtime.generate.shard import engine_settings, start_engine
     from selm_runtime.generate.weights import local_model
     from selm_runtime.phase import open_context
     from selm_runtime.reporting import Reporter
@@ -79,7 +79,7 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
         with open_context(config, 0, reporter) as ctx:
             phase, iteration = asked["model"]
             model = local_model(ctx, ctx.folder.manifest(Phase(phase), iteration))
-            engine = start_engine(ctx, model.folder, 2, model.streamed)
+            engine = start_engine(ctx, engine_settings(ctx, model.folder, model.streamed), 2)
             for number, prompt in enumerate(PROMPTS):
                 engine.submit(Request(str(number), prompt, number))
             while engine.unfinished:

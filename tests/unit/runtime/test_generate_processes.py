@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import Phase
-from selm_runtime.engine import KEPT, Request
+from selm_runtime.engine import KEPT, EngineSettings, Request
 from selm_runtime.errors import InvalidInput, TemporaryFailure
 from selm_runtime.generate import shard
 from selm_runtime.generate.processes import EngineLost, places
@@ -146,16 +146,18 @@ def test_each_engine_streams_its_model_where_that_is_asked_for(
 def test_the_engine_of_the_pods_own_process_is_told_what_to_stream(
     tmp_path: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[Any] = []
+    told: list[EngineSettings] = []
 
-    def start(_ctx: object, folder: Path, _eos: object, streamed: Any) -> FakeEngine:
-        told.append((folder, streamed))
+    def start(_ctx: object, settings: EngineSettings, _eos: object) -> FakeEngine:
+        told.append(settings)
         return FakeEngine()
 
     monkeypatch.setattr(shard, "start_engine", start)
     generate(new_world(tmp_path / "streamed", models), generation={"weights": "Stream"})
-    ((folder, streamed),) = told
-    assert (folder, [file.name for file in streamed.files]) == (streamed.folder, ["model.safetensors"])
+    (settings,) = told
+    assert settings.streamed is not None
+    streamed, _ = settings.streamed
+    assert (settings.model, [file.name for file in streamed.files]) == (streamed.folder, ["model.safetensors"])
 
 
 REFUSED = {
