@@ -299,6 +299,26 @@ def test_bf16_trains_from_the_anchor_and_exports_bf16(stage: int, world: TrainWo
     assert model.dtype == torch.bfloat16
 
 
+def test_updates_below_bf16s_resolution_add_up(world: TrainWorld, tmp_path: Path) -> None:
+    """From 2^-5 to 2^-4 bf16 has steps of 2.4e-4: an update of 5e-5 is lost at once where weights are kept in bf16."""
+    settings = {"learningRate": 5e-5, "lrScheduler": "Constant", "warmupRatio": 0.0, "epochs": 9, "maxGradNorm": 0}
+    config = world.config("masters", precision="BFloat16", **settings)
+    ended = train(world, config, ranks=1)
+    assert ended.manifest is not None, ended.outcomes
+    assert ended.manifest.facts["steps"] == 36
+    trained, base = (
+        AutoModelForCausalLM.from_pretrained(at, dtype=torch.bfloat16).state_dict()
+        for at in (world.model(config, tmp_path / "model"), world.folder / "base")
+    )
+    moved = coarse = 0
+    for name, before in base.items():
+        there = (before.abs() >= 2**-5) & (before.abs() < 2**-4)
+        coarse += int(there.sum())
+        moved += int((trained[name] != before)[there].sum())
+    assert coarse > 1000
+    assert moved > coarse / 4, f"{moved} of {coarse}"
+
+
 def explored_log_ratio(trained: Path, reference: Path, pairs: PairTable) -> float:
     """Mean log pi - log pi_ref of the explored responses, by plain transformers."""
     ours, theirs = (AutoModelForCausalLM.from_pretrained(at, dtype=torch.float32) for at in (trained, reference))
