@@ -17,11 +17,18 @@ from support.tiny_model import make_tiny_reward_model
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 KEY = "sesame"
+EASY = ("What is 2 + 2?", "Name a colour.", "Say hello.")
 AWAY = "judge-away"
 
 
 def nonsense(messages: Messages) -> str:
     return "As a language model I like both."
+
+
+def sane_about_easy_questions(messages: Messages) -> str:
+    """A verdict on what Preparation tries a judge with, and on nothing else."""
+    asked = messages[-1]["content"]
+    return "[[A]]" if any(question in asked for question in EASY) else nonsense(messages)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +113,19 @@ def test_an_endpoint_that_does_not_answer_is_waited_for_then_stalls_the_run(
     assert "countedFailures" not in run["status"]["current"]
     assert all(job.startswith(f"{AWAY}-i0-prep-") for job in lab.jobs(run))
     lab.delete_run(AWAY)
+
+
+@pytest.mark.long
+def test_a_judge_that_turns_to_nonsense_ends_scoring_and_nothing_is_trained(lab: Lab, inputs: dict[str, str]) -> None:
+    with ChatServer(sane_about_easy_questions) as server:
+        judge = {"name": "j", "judge": {"endpoint": server.url, "model": "m"}}
+        lab.apply(make_scored("judge-turns", inputs, judge))
+        found = lab.in_condition("judge-turns", "Succeeded", "False", "InvalidInput", 600)
+    assert "spec.scoring.scorers[1].judge: none of" in found["message"]
+    assert "I like both" in found["message"]
+    jobs = lab.jobs(lab.run("judge-turns"))
+    assert "judge-turns-i1-score-a1" in jobs
+    assert not [job for job in jobs if "-train-" in job]
 
 
 def make_scored(name: str, inputs: dict[str, str], scorer: Json, **changes: Json) -> Json:
