@@ -106,6 +106,14 @@ def _peft_config(decoder: nn.Module, lora: LoraConfig) -> Any:
     return peft.LoraConfig(**settings)
 
 
+def merged_name(name: str) -> str:
+    """The base's name of the weight that a parameter of an adapted model is, or belongs to."""
+    for part in (_BASE, _A, _B):
+        if name.endswith(part):
+            return f"{name.removesuffix(part)}.weight"
+    return name.replace(".base_layer.", ".")
+
+
 def merged(weights: Mapping[str, Tensor], lora: LoraConfig) -> dict[str, Tensor]:
     """Whole weights by their names in the base: W + alpha / rank B A, added in float32 and rounded once.
 
@@ -118,7 +126,7 @@ def merged(weights: Mapping[str, Tensor], lora: LoraConfig) -> dict[str, Tensor]
             low = weights[module + _B].float() @ weights[module + _A].float()
             found[f"{module}.weight"] = (weight.float() + lora.alpha / lora.rank * low).to(weight.dtype)
         elif not is_adapter(name):
-            found[name.replace(".base_layer.", ".")] = weight
+            found[merged_name(name)] = weight
     return found
 
 
