@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selm_runtime.contract import ObjectiveConfig, TrainingConfig
-from selm_runtime.train import batches, model, ranks, reference
+from selm_runtime.train import batches, memory, model, ranks, reference
 from selm_runtime.train.engine import Engine, dtype_of
 from selm_runtime.train.model import ResponseLogProbs
 from selm_runtime.train.objectives import Sums
@@ -36,7 +36,9 @@ def run(work: Path, settings: Settings, *, alpha: float, name: str) -> Measured:
     here = join_alone()
     policy = load(work, training)
     model.enable_checkpointing_if_needed(
-        policy, tokens=batches.largest_micro_batch(plans, tokens), budget=model.activation_budget(here.device, 1)
+        policy,
+        tokens=batches.largest_micro_batch(plans, tokens),
+        budget=memory.activation_budget(policy, training, here),
     )
     engine = Engine(policy.to(here.device), training)
     warm_up(engine, pairs, explored=explored)

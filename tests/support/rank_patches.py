@@ -9,7 +9,10 @@ import ctypes
 import json
 import os
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +29,9 @@ POISONED = 3
 
 def without_memory(folder: Path, rank: int) -> None:
     """In a rank's process: nothing fits, and each forward pass of a decoder layer is counted."""
-    from selm_runtime.train import model
+    from selm_runtime.train import memory
 
-    model.activation_budget = lambda *_: 0
+    memory.activation_budget = lambda *_: 0
     counting_layers(folder, rank)
 
 
@@ -121,3 +124,54 @@ def ending_after_one_step(_folder: Path, _rank: int) -> None:
             os._exit(0)
 
     faults.reach = reach_and_end
+
+
+PEAKS = "peaks"
+"""Begins the names of the files with each rank's anonymous memory by stage of the training, in bytes."""
+
+
+def measuring_memory(folder: Path, rank: int) -> None:
+    """In a rank's process: what a stage begins with and the most that is held in it, beside pages of mapped files.
+
+    All buffers of a fixed size are small. What is freed goes back to the system at once.
+    """
+    from selm_runtime.train import engine, export, weight_files
+    from selm_runtime.train.surroundings import Surroundings
+
+    ctypes.CDLL(None).mallopt(-3, 1 << 18)  # M_MMAP_THRESHOLD, which would grow by itself
+    engine.BUCKET_ELEMENTS = engine.LIVE_ELEMENTS = export.GATHER_ELEMENTS = 1_000_000
+    weight_files.FILE_BYTES = 10_000_000
+    begun: dict[str, int] = {}
+    most: dict[str, int] = {}
+    at = ["start"]
+
+    def enter(stage: str) -> None:
+        ctypes.CDLL(None).malloc_trim(0)
+        begun[stage] = most[stage] = _anonymous()
+        at[0] = stage
+
+    def watch() -> None:
+        while True:
+            stage, now = at[0], _anonymous()
+            most[stage] = max(most.get(stage, 0), now)
+            time.sleep(0.001)
+
+    threading.Thread(target=watch, daemon=True).start()
+    original = Surroundings.stage
+
+    @contextmanager
+    def stage(self: Surroundings, name: str) -> Iterator[None]:
+        enter(name)
+        with original(self, name):
+            yield
+        enter(f"after {name}")
+        found = {name: {"begun": begun[name], "most": most[name]} for name in begun}
+        (folder / f"{PEAKS}-{rank}.json").write_text(json.dumps(found))
+
+    Surroundings.stage = stage  # type: ignore[method-assign]
+
+
+def _anonymous() -> int:
+    """Bytes that this process holds for itself: not the mapped files' pages, which all ranks share."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) * 1024

@@ -18,6 +18,8 @@ from selm_runtime.errors import InvalidInput
 
 BUCKET_ELEMENTS = 50_000_000
 """Elements that are reduced or gathered at once; a buffer of this size is held (200 MB in float32)."""
+LIVE_ELEMENTS = 1_000_000_000
+"""Elements of gathered weights that ZeRO-3 keeps at most, to be used again soon (2 GB in bf16): DeepSpeed's default."""
 FAR = 1 << 40
 
 
@@ -58,6 +60,8 @@ def deepspeed_config(training: TrainingConfig) -> dict[str, Any]:
             "reduce_bucket_size": BUCKET_ELEMENTS,
             "allgather_bucket_size": BUCKET_ELEMENTS,
             "stage3_prefetch_bucket_size": BUCKET_ELEMENTS,
+            "stage3_max_live_parameters": LIVE_ELEMENTS,
+            "stage3_max_reuse_distance": LIVE_ELEMENTS,
             "stage3_param_persistence_threshold": 10_000,
         },
     }
@@ -94,8 +98,8 @@ def _clips_by_itself(training: TrainingConfig) -> bool:
 def optimizer_of(model: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer:
     """AdamW (torch's own kernels, nothing to compile); weight decay on matrices, not on norms and biases."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
-    plain = [parameter for parameter in parameters if parameter.ndim <= 1]
+    decayed = [parameter for parameter in parameters if len(shape_of(parameter)) > 1]
+    plain = [parameter for parameter in parameters if len(shape_of(parameter)) <= 1]
     settings = training.optimizer
     return torch.optim.AdamW(
         [
@@ -107,6 +111,12 @@ def optimizer_of(model: nn.Module, training: TrainingConfig) -> torch.optim.Opti
         eps=settings.epsilon,
         fused=True,  # one pass over memory instead of a dozen
     )
+
+
+def shape_of(parameter: nn.Parameter) -> torch.Size:
+    """Of the whole weight, also where this rank has a part of it only (ZeRO-3)."""
+    found: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
+    return found
 
 
 def prepare_deepspeed() -> Any:

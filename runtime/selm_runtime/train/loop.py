@@ -10,7 +10,20 @@ from torch import nn
 
 from selm_runtime import faults
 from selm_runtime.errors import TemporaryFailure
-from selm_runtime.train import anchor, batches, guard, lora, metrics, model, quantized, reference, running, trackers
+from selm_runtime.train import (
+    anchor,
+    batches,
+    guard,
+    lora,
+    memory,
+    metrics,
+    model,
+    partition,
+    quantized,
+    reference,
+    running,
+    trackers,
+)
 from selm_runtime.train.checkpoint import Checkpointer, Progress, asked_to_go
 from selm_runtime.train.dropout import Masks
 from selm_runtime.train.engine import Engine, dtype_of
@@ -79,7 +92,7 @@ def train(here: Surroundings) -> Outcome:
     model.enable_checkpointing_if_needed(
         policy,
         tokens=batches.largest_micro_batch(plans, tokens),
-        budget=model.activation_budget(ranks.device, ranks.local_size),
+        budget=memory.activation_budget(policy, training, ranks),
     )
     with here.stage("initialize"):
         engine = Engine(policy.to(ranks.device), training)
@@ -267,9 +280,10 @@ def _reference(here: Surroundings, module: nn.Module, pairs: Mapping[int, Pair],
 def _reference_of_another_model(here: Surroundings, pairs: Mapping[int, Pair], rows: Sequence[int]) -> ReferenceTable:
     """`reference: Initial`: the base is loaded for this pass and freed before the policy is."""
     assert here.job.reference is not None
-    module = here.load(here.job.reference).to(here.ranks.device).eval()
-    model.check_packing(module, here.ranks.device)
-    return _reference(here, module, pairs, rows)
+    base = here.load(here.job.reference).to(here.ranks.device).eval()
+    with partition.gathering(base, here.config.training) as module:
+        model.check_packing(module, here.ranks.device)
+        return _reference(here, module, pairs, rows)
 
 
 def _leave(

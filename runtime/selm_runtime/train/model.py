@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,6 @@ from selm_runtime.train.pairs import Pair
 
 log = logging.getLogger(__name__)
 
-CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
 PACKING_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.5}
 """Nats over a few tokens: far above rounding, far below what a token too many in sight does."""
 LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
@@ -203,15 +201,6 @@ def activation_bytes_per_token(config: Any, width: int) -> int:
     hidden = config.hidden_size
     intermediate = getattr(config, "intermediate_size", None) or 4 * hidden
     return int(config.num_hidden_layers * (16 * hidden + 5 * intermediate) * width)
-
-
-def activation_budget(device: torch.device, local_ranks: int) -> int:
-    """Bytes that a rank may keep: a third of its device's memory, or of its share of the node's (cgroup limits count)."""
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory // 3)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = CGROUP_MEMORY.read_text().strip() if CGROUP_MEMORY.exists() else "max"
-    return min(memory, int(limit) if limit.isdigit() else memory) // (3 * local_ranks)
 
 
 def _width(model: nn.Module) -> int:

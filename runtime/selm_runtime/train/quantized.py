@@ -81,9 +81,11 @@ def whole(parameter: nn.Parameter) -> Tensor:
 
 
 def elements(parameter: nn.Parameter) -> int:
-    """Of the weight that a parameter stands for: two of them share a byte in four bits."""
+    """Of the weight that a parameter stands for: two of them share a byte in four bits, and ZeRO-3 leaves a part here."""
     state = getattr(parameter, "quant_state", None)
-    return parameter.numel() if state is None else int(state.shape.numel())
+    if state is not None:
+        return int(state.shape.numel())
+    return int(getattr(parameter, "ds_numel", parameter.numel()))
 
 
 def as_whole(model: Any) -> None:

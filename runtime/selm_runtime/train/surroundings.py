@@ -14,6 +14,7 @@ from selm_runtime.reporting import Reporter
 from selm_runtime.train import model, quantized
 from selm_runtime.train.engine import dtype_of
 from selm_runtime.train.job import Stop, TrainJob
+from selm_runtime.train.partition import Cutter
 from selm_runtime.train.ranks import Ranks
 
 
@@ -29,16 +30,21 @@ class Surroundings:
     stop: Stop
 
     def load(self, folder: Path) -> model.ResponseLogProbs:
-        """Policy or reference, in the number format of the training."""
+        """Policy or reference, in the number format of the training; under ZeRO-3 this rank's parts of it."""
         training = self.config.training
         dtype = dtype_of(training)
-        return model.load(
-            folder,
-            dtype=dtype,
-            max_length=training.max_length,
-            trust_remote_code=self.config.model.trust_remote_code,
-            options=quantized.loading_options(training.lora, dtype, self.ranks.device),
-        )
+        cutter = Cutter(training, self.ranks.device) if training.zero_stage == 3 else None
+        with cutter.arriving() if cutter else nullcontext():
+            loaded = model.load(
+                folder,
+                dtype=dtype,
+                max_length=training.max_length,
+                trust_remote_code=self.config.model.trust_remote_code,
+                options=quantized.loading_options(training.lora, dtype, self.ranks.device),
+            )
+        if cutter:
+            cutter.cut(loaded.parameters())
+        return loaded
 
     def heed_stop(self, while_: str) -> None:
         """Raise TemporaryFailure on every rank once one was asked to go: where there is nothing new to save."""
