@@ -18,7 +18,13 @@ from selm_runtime.contract import Phase, RunRef
 from selm_runtime.errors import InvalidInput
 
 _PARALLEL_DOWNLOADS = 4
-_READS_BEFORE_CORRUPT = 3
+READS_BEFORE_CORRUPT = 3
+"""A connection that broke looks the same as damage at rest; the latter stays."""
+
+
+def gone(name: str, uri: str) -> InvalidInput:
+    """A committed file that is not where its manifest says."""
+    return InvalidInput("MissingArtifact", f"{name} was committed, but is not at {uri} any more")
 
 
 def go_on() -> None:
@@ -75,18 +81,15 @@ class RunReader:
     def fetch_entry(self, place: str, entry: FileEntry, path: Path) -> None:
         """Download and verify one file below the phase's folder `place` into `path`."""
         key = f"{place}/{entry.path}"
-        for attempt in range(_READS_BEFORE_CORRUPT):
+        for attempt in range(READS_BEFORE_CORRUPT):
             self._between()
             try:
                 self.store.download(key, path, size=entry.size, sha256=entry.sha256)
                 return
             except NotFound as error:
-                raise InvalidInput(
-                    "MissingArtifact", f"{entry.name} was committed, but is not at {self.store.uri_of(key)} any more"
-                ) from error
+                raise gone(entry.name, self.store.uri_of(key)) from error
             except Corrupt as error:
-                # A connection that broke looks the same as damage at rest; the latter stays.
-                if attempt == _READS_BEFORE_CORRUPT - 1:
+                if attempt == READS_BEFORE_CORRUPT - 1:
                     raise InvalidInput("CorruptArtifact", str(error)) from error
 
     def read_table(self, manifest: Manifest, name: str) -> pa.Table:

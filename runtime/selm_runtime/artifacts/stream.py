@@ -20,7 +20,7 @@ from pathlib import Path
 
 from selm_runtime.artifacts.layout import phase_folder
 from selm_runtime.artifacts.manifest import FileEntry, Manifest
-from selm_runtime.artifacts.reader import RunReader
+from selm_runtime.artifacts.reader import READS_BEFORE_CORRUPT, RunReader, gone
 from selm_runtime.artifacts.store import Corrupt, NotFound, Store, verify
 from selm_runtime.artifacts.tensors import BadHeader, header_end, tensor_places
 from selm_runtime.errors import InvalidInput, TemporaryFailure
@@ -31,7 +31,6 @@ PARTS_AHEAD = 8
 INDEX = "model.safetensors.index.json"
 WEIGHTS = ".safetensors"
 _FIRST_BYTES = 1 << 20
-_READS_BEFORE_CORRUPT = 3
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def damage_of(store: Store, file: StreamedFile, found: Corrupt) -> InvalidInput 
     """What is to be said of a file that did not stream as it should: a way that damaged it, or damage at rest, which
     another look finds again. Reads it anew.
     """
-    for _ in range(_READS_BEFORE_CORRUPT - 1):
+    for _ in range(READS_BEFORE_CORRUPT - 1):
         try:
             for _, parts in read_weights(store, [file]):
                 first = next(parts)
@@ -128,7 +127,7 @@ def _part(store: Store, file: StreamedFile, start: int, size: int) -> bytearray:
     try:
         found = store.read(file.key, start, size)
     except NotFound as error:
-        raise _gone(store, file) from error
+        raise gone(file.name, store.uri_of(file.key)) from error
     if len(found) != size:
         verify(store.uri_of(file.key), start + len(found), "", size=file.size, sha256=None)
     return found
@@ -158,16 +157,16 @@ def _header(store: Store, file: StreamedFile) -> bytes:
     """A file's beginning up to the first tensor."""
     info = store.stat(file.key)
     if info is None:
-        raise _gone(store, file)
+        raise gone(file.name, store.uri_of(file.key))
     problem = f"has {info.size} bytes, its manifest says {file.size}" if info.size != file.size else ""
-    for _ in range(0 if problem else _READS_BEFORE_CORRUPT):
+    for _ in range(0 if problem else READS_BEFORE_CORRUPT):
         try:
             beginning = store.read(file.key, 0, min(file.size, _FIRST_BYTES))
             beginning += _rest(store, file, beginning)
             tensor_places(beginning, file.size)
             return bytes(beginning[: header_end(beginning, file.size)])
         except NotFound as error:
-            raise _gone(store, file) from error
+            raise gone(file.name, store.uri_of(file.key)) from error
         except BadHeader as error:
             problem = f"is no whole safetensors file: {error}"
     raise InvalidInput("CorruptArtifact", f"{file.name}: {store.uri_of(file.key)} {problem}")
@@ -177,8 +176,3 @@ def _rest(store: Store, file: StreamedFile, beginning: bytearray) -> bytearray:
     """What `beginning` lacks of the header."""
     missing = header_end(beginning, file.size) - len(beginning)
     return store.read(file.key, len(beginning), missing) if missing > 0 else bytearray()
-
-
-def _gone(store: Store, file: StreamedFile) -> InvalidInput:
-    uri = store.uri_of(file.key)
-    return InvalidInput("MissingArtifact", f"{file.name} was committed, but is not at {uri} any more")

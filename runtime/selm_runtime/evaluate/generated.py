@@ -38,8 +38,9 @@ def generate(
 ) -> tuple[pa.Table, Answers]:
     """The held-out responses (a RESPONSES table in the rows' order) and the suites' answers. The engine is gone after it.
 
-    The table is left as `RESPONSES_FILE` in the scratch folder, too: byte for byte what was committed. What was committed from the same input is not made again. Raises InvalidInput where the model's context is too short,
-    TemporaryFailure once the pod was asked to go.
+    The table is left as `RESPONSES_FILE` in the scratch folder, too: byte for byte what was committed. What was committed
+    from the same input is not made again. Raises InvalidInput where the model's context is too short, TemporaryFailure once
+    the pod was asked to go.
     """
     check_context(engine_settings(ctx, model))
     kept = ctx.folder.chunks()
