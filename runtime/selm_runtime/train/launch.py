@@ -20,6 +20,7 @@ from selm_runtime.artifacts.upload import files_below, time_scale
 from selm_runtime.contract import ENV_COMPLETION_INDEX, ENV_PHASE_CONFIG, ExitCode, PhaseConfig
 from selm_runtime.errors import InvalidInput, PeerLost, PhaseFailure, TemporaryFailure
 from selm_runtime.inputs import reference_model, starting_model
+from selm_runtime.train import metrics
 from selm_runtime.train.data import PairCounts, bring_pairs
 from selm_runtime.train.job import ENV_JOB, Outcome, TrainJob
 from selm_runtime.train.objectives import needs_of
@@ -66,7 +67,7 @@ def commit(ctx: PhaseContext, job: TrainJob, outcome: Outcome, found: PairCounts
         metrics=outcome.metrics,
         facts={**outcome.facts, "truncatedPairs": found.truncated, "invertedPairs": found.inverted},
     )
-    ctx.reporter.committed(metrics={**manifest.metrics, **outcome.rates})
+    ctx.reporter.committed(metrics=metrics.told(manifest.metrics, outcome.rates))
     return manifest
 
 

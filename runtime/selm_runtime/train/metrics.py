@@ -30,8 +30,16 @@ REPORTED = (
 )
 """Of a step's metrics, those whose mean over the phase goes into its manifest, where the objective has them."""
 
-LAST = ("loss", "rewardChosen")
+LAST = ("loss", "rewardMargin", "rewardChosen", EXPLORED, "gradNorm", "learningRate")
 """Those whose value at the last step goes there too, as `lossLast`."""
+
+TOLD = (
+    *(name for name in REPORTED if name != "preferenceLoss"),
+    f"{EXPLORED}Lowest",
+    *(f"{name}Last" for name in LAST if name not in ("gradNorm", "learningRate")),
+)
+"""Of the manifest's metrics, those that the pod tells beside its rates: a status has room for 16. `preferenceLoss` and
+the last step's gradient norm and rate are in the manifest alone."""
 
 
 class StepMean:
@@ -99,3 +107,8 @@ def summary(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
     lowest = {"exploredLogRatioLowest": min(explored)} if explored else {}
     last = {f"{name}Last": history[-1][name] for name in LAST if name in history[-1]}
     return {**means, **lowest, **last}
+
+
+def told(manifest: Mapping[str, float], rates: Mapping[str, float]) -> dict[str, float]:
+    """What the termination message, and so the status, has of a training: `TOLD` and the attempt's rates."""
+    return {**{name: manifest[name] for name in TOLD if name in manifest}, **rates}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from selm_runtime.contract import GuardConfig
 from selm_runtime.errors import InvalidInput, TemporaryFailure
+from selm_runtime.reporting import MOST_METRICS
 from selm_runtime.train import anchor, guard, metrics, reference, running
 from selm_runtime.train.objectives import Sums
 from selm_runtime.train.packing import PackedBatch, pack
@@ -196,7 +197,26 @@ def test_a_loss_or_gradient_that_is_no_number_ends_the_training(name: str, value
 
 def test_the_phases_metrics_are_means_over_steps_and_the_last_loss() -> None:
     history = [{"loss": 0.7, "gradNorm": 2.0, "learningRate": 1.0}, {"loss": 0.5, "gradNorm": 4.0, "learningRate": 0.0}]
-    assert metrics.summary(history) == {"loss": pytest.approx(0.6), "gradNorm": 3.0, "lossLast": 0.5}
+    assert metrics.summary(history) == {
+        "loss": pytest.approx(0.6),
+        "gradNorm": 3.0,
+        "lossLast": 0.5,
+        "gradNormLast": 4.0,
+        "learningRateLast": 0.0,
+    }
+
+
+def test_the_status_has_room_for_what_a_training_tells_and_for_the_last_steps_values() -> None:
+    """An objective with all the metrics there are: others have fewer."""
+    step = dict.fromkeys([*metrics.REPORTED, *metrics.LAST, "optimism", "targetMargin"], 1.0)
+    manifest = metrics.summary([step, dict.fromkeys(step, 2.0)])
+    rates = dict.fromkeys(("tokensPerSecond", "pairsPerSecond", "mfu", "memoryGiB"), 3.0)
+    told = metrics.told(manifest, rates)
+    assert set(metrics.TOLD) <= manifest.keys()
+    assert max(len(manifest), len(told)) <= MOST_METRICS
+    assert {told[f"{name}Last"] for name in ("loss", "rewardMargin", "rewardChosen", "exploredLogRatio")} == {2.0}
+    assert told["rewardMargin"] == 1.5
+    assert rates.items() <= told.items()
 
 
 def test_the_phases_metrics_say_how_far_the_explored_responses_fell_at_worst() -> None:
