@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from selm_runtime import faults
 from selm_runtime.errors import TemporaryFailure
 from selm_runtime.train import (
-    anchor,
     batches,
     guard,
     lora,
@@ -29,18 +26,17 @@ from selm_runtime.train.dropout import Masks
 from selm_runtime.train.engine import Engine, dtype_of
 from selm_runtime.train.export import export
 from selm_runtime.train.job import METRICS_FILE, REFERENCE_FILE, Outcome
-from selm_runtime.train.lr import learning_rate
 from selm_runtime.train.monitor import Monitor
-from selm_runtime.train.objectives import Record, Running, Sums, in_force, needs_of, objective_of
-from selm_runtime.train.packing import PackedBatch, pack
+from selm_runtime.train.objectives import needs_of
 from selm_runtime.train.pairs import Pair, PairTable, is_own
 from selm_runtime.train.processes import freeze_collector
 from selm_runtime.train.ranks import PATIENT, PROMPT
 from selm_runtime.train.reference import ReferenceTable
+from selm_runtime.train.step import Steps
 from selm_runtime.train.surroundings import Surroundings
 from selm_runtime.train.throughput import Lengths, Shape
 from selm_runtime.train.tracking import EventFiles, Tracking
-from selm_runtime.train.transfers import StepFigures, Unread
+from selm_runtime.train.transfers import Unread
 
 
 def train(here: Surroundings) -> Outcome:
@@ -115,10 +111,10 @@ def train(here: Surroundings) -> Outcome:
     freeze_collector()
     engine.module.train()  # for adapters' dropout, and transformers recomputes activations in no other mode
     observations = running.Observations(progress.history, ranks.device)
-    work = _Work(engine, masks, observations, pairs, plans, progress.reference)
+    steps = Steps(here, engine, masks, observations, pairs, plans, progress.reference)
     first, unread = progress.step, Unread()
     for step in range(first, len(plans)):
-        unread.add(_optimizer_step(here, work, step))
+        unread.add(steps.take(step))
         if step == first:
             ranks.expect(PROMPT)
         faults.reach("step-done", step + 1)
@@ -166,67 +162,6 @@ def train(here: Surroundings) -> Outcome:
             "tokens": sum(tokens[row] for rows in schedule.steps for row in rows),
         },
     )
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What all optimizer steps of an attempt share."""
-
-    engine: Engine
-    masks: Masks
-    observations: running.Observations
-    pairs: Mapping[int, Pair]
-    plans: Sequence[batches.Plan]
-    reference: ReferenceTable
-
-
-def _optimizer_step(here: Surroundings, work: _Work, step: int) -> StepFigures:
-    """One update from `batchSize` pairs over all ranks; returns the step's metrics, equal on all of them.
-
-    But for the anchor of step 0 the host reads nothing of the device.
-    """
-    training, ranks, engine, plan = here.config.training, here.ranks, work.engine, work.plans[step]
-    objective, settings, needs = objective_of(here.config), in_force(here.config), needs_of(here.config)
-    same_weights = here.job.reference is None and needs.reference
-    mean = metrics.StepMean()
-
-    def packed(micro: Sequence[int]) -> PackedBatch:
-        return pack([work.pairs[row] for row in micro], explored=needs.explored).to(ranks.device)
-
-    def record_of(batch: PackedBatch, policy: Sums, figures: Running | None = None) -> Record:
-        constants = work.reference.of(batch.rows, ranks.device) if needs.reference else None
-        return batch.record(objective, policy, constants, figures)
-
-    observed = None
-    if objective.observes is not None:
-        # The figures are of the whole step and the whole network, so they come before its first loss.
-        with torch.no_grad(), model.evaluating(engine.module):
-            values = [
-                objective.observes(record_of(batch, batch.sums(engine.module(batch))))
-                for batch in map(packed, plan[ranks.rank])
-            ]
-        observed = work.observations.observe(torch.cat(values), ranks)
-    for micro in plan[ranks.rank]:
-        batch = packed(micro)
-        work.masks.of(step, batch)
-        policy_sums = batch.sums(engine(batch))
-        record = record_of(batch, policy_sums, observed.figures if observed else None)
-        if step == 0 and same_weights and record.reference is not None:
-            anchor.check(policy_sums, record.reference, batch, training.precision)
-        evaluated = objective.evaluate(record, settings)
-        # DeepSpeed averages gradients over ranks: the step's gradient is that of the mean over all its pairs.
-        engine.backward(evaluated.losses.sum() * (ranks.size / training.batch_size))
-        mean.add(evaluated.metrics)
-    rate = learning_rate(
-        step,
-        steps=len(work.plans),
-        peak=training.learning_rate,
-        warmup_ratio=training.warmup_ratio,
-        scheduler=training.lr_scheduler,
-    )
-    norm = engine.step(rate)
-    seen = observed.metrics if observed else {}
-    return mean.over(ranks, **seen, gradNorm=norm, learningRate=rate)
 
 
 def _read(here: Surroundings, unread: Unread, progress: Progress) -> Progress:
