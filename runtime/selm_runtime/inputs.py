@@ -160,6 +160,7 @@ def _training(config: PhaseConfig, manifests: Manifests) -> dict[str, Any]:
         "lora": None if training.lora is None else _dump(training.lora),
         "optimizer": _dump(training.optimizer),
         "lengths": _lengths(config),
+        **({"compile": True} if training.compile else {}),  # other last bits; without it digests are what they were
         **{
             name: getattr(training, name)
             for name in (

@@ -30,6 +30,7 @@ from selm_runtime.prepare_suites import bring_suites
 from selm_runtime.prepare_tokenizer import check_dialogue, check_tokenizer, policy_render, template_render
 from selm_runtime.score.reward_model import check_head
 from selm_runtime.score.scorers import check_imported, check_scoring
+from selm_runtime.train.compiler import check_compile, made_for_gpus
 from selm_runtime.train.quantized import check_quantization
 from selm_runtime.train.trackers import require_libraries
 
@@ -44,6 +45,7 @@ def run(ctx: PhaseContext) -> None:
     with ctx.reporter.stage("data") as data_stage:
         check_split_names(ctx.config)
         require_libraries(ctx.config)
+        check_compile(ctx.config.training, on_gpu=made_for_gpus())
         check_engine_args(ctx.config.generation.engine_args)
         probe(ctx.store, f"{ctx.folder.place}/{ctx.folder.within}/probe")
         sources = _resolve(ctx)

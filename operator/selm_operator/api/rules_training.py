@@ -139,6 +139,13 @@ TRAINING_RULES: tuple[BaseRule[Any], ...] = (
     ),
     Rule[SELMRunSpec](
         on=SELMRunSpec,
+        cel="!self.training.compile || self.training.zeroStage <= 2",
+        message="`training.compile` may be true only where `training.zeroStage` is at most 2 (it is 3 where it is not given)",
+        at=".training.compile",
+        holds=lambda spec: not spec.training.compile or spec.training.zero_stage <= 2,
+    ),
+    Rule[SELMRunSpec](
+        on=SELMRunSpec,
         cel="self.training.offload.parameters != 'CPU' || self.training.zeroStage == 3",
         message="`training.offload.parameters` may be CPU only where `training.zeroStage` is 3",
         at=".training.offload.parameters",

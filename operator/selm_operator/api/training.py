@@ -142,6 +142,14 @@ class TrainingSpec(SpecModel):
     offload: Annotated[
         OffloadSpec, Field(description="what of the training state lies in the host's memory."), Change.SUSPENDED
     ] = OffloadSpec()
+    compile: Annotated[
+        bool,
+        Field(
+            description="whether the decoder's layers are compiled by torch.compile, and packs filled up to a few lengths; "
+            "needs zeroStage up to 2 and a compiler in the image."
+        ),
+        Change.SUSPENDED,
+    ] = False
     report_to: Annotated[
         ReportToSpec | None,
         Field(description="experiment trackers that metrics are sent to, beside the artifacts."),

@@ -87,6 +87,7 @@ class TrainingConfig(ContractModel):
     lora: LoraConfig | None = None
     guard: GuardConfig = GuardConfig()
     offload: OffloadConfig = OffloadConfig()
+    compile: bool = False
     report_to: ReportToConfig | None = None
     nodes: int = 1
     ranks_per_node: int = 1

@@ -8,6 +8,7 @@ batches.py      which pairs each step, rank and micro-batch holds (pure)
 objectives/     one pure module an objective, and their registry
 packing.py, attention.py, logprobs.py, model.py   from pairs to summed log-probs, nothing padded
 reference.py, anchor.py   the reference's log-probs, and the check that the first step starts from them
+compiled.py, compiler.py   layers compiled by torch.compile, for packs of a few lengths
 lora.py, quantized.py   adapters in place of all weights, which then may be held in four bits
 engine.py       DeepSpeed
 checkpoint.py, export.py

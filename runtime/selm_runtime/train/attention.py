@@ -18,6 +18,7 @@ each block is a call of scaled_dot_product_attention.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -47,8 +48,10 @@ lengths [blocks + 1] of both, the longest of both -> [T, heads, d]."""
 class PackedLayout:
     """The segments of one packed batch, with what its layers share: masks on CPU, gather indices on GPU."""
 
-    def __init__(self, segments: tuple[Segment, ...]) -> None:
+    def __init__(self, segments: tuple[Segment, ...], tail: int = 0) -> None:
+        """`tail`: tokens behind the last segment, which attend to nothing and are given zeros."""
         self.segments = segments
+        self.tail = tail
         self.query_lengths = [
             segment.prompt + length if order == 0 else length
             for segment in segments
@@ -120,8 +123,11 @@ def one_call(
 ) -> Tensor:
     """All blocks in one call of a varlen kernel; the prompts' keys and values are gathered once a response."""
     places, query_ends, key_ends = layout.varlen(query.device)
+    queries = query[0].transpose(0, 1)
+    if layout.tail:  # the kernel writes what its lengths name and nothing else
+        queries = queries[: -layout.tail]
     output: Tensor = attend(
-        query[0].transpose(0, 1),
+        queries,
         key[0].transpose(0, 1).index_select(0, places),
         value[0].transpose(0, 1).index_select(0, places),
         query_ends,
@@ -132,6 +138,8 @@ def one_call(
         window_size=(-1, 0),  # causal, aligned at the lower right
         enable_gqa=query.shape[1] != key.shape[1],
     )
+    if layout.tail:
+        output = F.pad(output, (0, 0, 0, 0, 0, layout.tail))
     return output.unsqueeze(0)
 
 
@@ -142,9 +150,10 @@ def by_blocks(query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout, s
         key = key.repeat_interleave(groups, dim=1)
         value = value.repeat_interleave(groups, dim=1)
     # One split of each tensor for the whole batch: the backward pass of a slice would fill the full length each time.
-    queries = iter(torch.split(query, layout.query_lengths, dim=2))
-    keys = iter(torch.split(key, layout.key_lengths, dim=2))
-    values = iter(torch.split(value, layout.key_lengths, dim=2))
+    tail = [layout.tail] if layout.tail else []
+    queries = iter(torch.split(query, [*layout.query_lengths, *tail], dim=2))
+    keys = iter(torch.split(key, [*layout.key_lengths, *tail], dim=2))
+    values = iter(torch.split(value, [*layout.key_lengths, *tail], dim=2))
     outputs: list[Tensor] = []
     for segment in layout.segments:
         prompt_key, prompt_value = next(keys), next(values)
@@ -159,6 +168,7 @@ def by_blocks(query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout, s
                     scale=scaling,
                 )
             )
+    outputs += [torch.zeros_like(each) for each in queries]  # the tail, where there is one
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous()
 
 
@@ -172,6 +182,13 @@ def _flash_runs(query: Tensor) -> bool:
 
 def _cumulative(lengths: list[int]) -> Tensor:
     return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+
+
+@cache  # graphs know the function that they leave out: another one would have them compiled anew
+def keep_out_of_graphs() -> None:
+    """Let torch.compile leave attention as it is: its calls depend on the layout of each pack."""
+    outside = torch.compiler.disable(packed_attention)  # type: ignore[no-untyped-call]
+    AttentionInterface.register(NAME, outside)
 
 
 AttentionInterface.register(NAME, packed_attention)

@@ -32,6 +32,10 @@ class Masks:
         """Draw for `batch` of optimizer step `step`, until the next call: to be made before each forward pass."""
         self._step, self._batch = step, batch
 
+    def keep_out_of_graphs(self) -> None:
+        """Let torch.compile leave the drawing as it is: a pair's generator is no part of a graph."""
+        self.draw = torch.compiler.disable(self.draw)  # type: ignore[method-assign, no-untyped-call]
+
     def draw(self, like: Tensor, module: str, share: float) -> Tensor:
         """Mask [T, width] for `like`, [..., T, width]: 0 for a `share` of the elements, else 1 / (1 - share)."""
         batch, width = self._batch, like.shape[-1]
@@ -44,6 +48,7 @@ class Masks:
                 "micro-batch; with dropout targetModules may name modules only that every token passes once",
             )
         mask = torch.empty(batch.tokens, width, dtype=like.dtype, device=like.device)
+        mask[batch.tokens - batch.tail :] = 0.0
         generator = torch.Generator(like.device)
         for row, segment in zip(batch.rows, batch.segments, strict=True):
             generator.manual_seed(self._seed(row, module))

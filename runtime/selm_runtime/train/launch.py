@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING
 from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.artifacts.upload import files_below, time_scale
 from selm_runtime.contract import ENV_COMPLETION_INDEX, ENV_PHASE_CONFIG, ExitCode, PhaseConfig
+from selm_runtime.engine import keep_compiled, kept_name
 from selm_runtime.errors import InvalidInput, PeerLost, PhaseFailure, TemporaryFailure
 from selm_runtime.inputs import reference_model, starting_model
+from selm_runtime.precision import inference_device
 from selm_runtime.train import metrics
+from selm_runtime.train.compiler import check_compile
 from selm_runtime.train.data import PairCounts, bring_pairs
 from selm_runtime.train.job import ENV_JOB, Outcome, TrainJob
 from selm_runtime.train.objectives import needs_of
@@ -44,6 +47,8 @@ def run(ctx: PhaseContext) -> None:
     Raises InvalidInput, TemporaryFailure or PeerLost as the ranks did; RuntimeError where one crashed or was killed.
     """
     job_file = ctx.scratch / "job.json"
+    if ctx.config.training.compile:
+        keep_compiled(ctx.cache.kept(kept_name()))  # for the ranks, by their environment
     with _agent(ctx, job_file) as agent:  # imports its libraries while the inputs are fetched
         with ctx.reporter.stage("inputs"):
             job, found = prepare(ctx)
@@ -75,6 +80,7 @@ def prepare(ctx: PhaseContext) -> tuple[TrainJob, PairCounts]:
     """Fetch models and pairs; returns the ranks' job and what was counted of the pairs."""
     config = ctx.config
     require_libraries(config)
+    check_compile(config.training, on_gpu=inference_device().type == "cuda")
     policy = ctx.folder.manifest(*starting_model(config))
     reference = ctx.folder.manifest(*reference_model(config)) if needs_of(config).reference else policy
     # Equal weights are one model, whatever the setting is called: no second forward pass, and the anchor holds.

@@ -10,6 +10,7 @@ from selm_runtime import faults
 from selm_runtime.errors import TemporaryFailure
 from selm_runtime.train import (
     batches,
+    compiled,
     guard,
     lora,
     memory,
@@ -63,13 +64,14 @@ def train(here: Surroundings) -> Outcome:
         batches.plan_step(rows, tokens, ranks=ranks.size, max_tokens=training.max_tokens_per_micro_batch)
         for rows in schedule.steps
     ]
+    packing = compiled.Packing.of(training, tokens, plans, schedule.rows if needs.reference else [], ranks.size)
     checkpointer = Checkpointer(here.folder, training, ranks, here.job.scratch, here.reporter)
     with here.stage("restore"):
         restored = checkpointer.restore(here.stop)
 
     table: ReferenceTable | None = None
     if restored is None and needs.reference and here.job.reference is not None:
-        table = _reference_of_another_model(here, pairs, schedule.rows)
+        table = _reference_of_another_model(here, pairs, schedule.rows, packing)
     with here.stage("load"):
         policy = here.load(here.job.policy)
     whole = sum(map(quantized.elements, policy.parameters()))
@@ -87,18 +89,20 @@ def train(here: Surroundings) -> Outcome:
     shape = Shape.of(policy.causal_lm.config, whole, adapters=lora.size(policy) if training.lora is not None else None)
     model.enable_checkpointing_if_needed(
         policy,
-        tokens=batches.largest_micro_batch(plans, tokens),
+        tokens=packing.sizes.of(batches.largest_micro_batch(plans, tokens)),
         budget=memory.activation_budget(policy, training, ranks),
     )
+    if training.compile:
+        compiled.prepare(here, policy.to(ranks.device), packing, masks)
     with here.stage("initialize"):
         engine = Engine(policy.to(ranks.device), training)
     here.heed_stop("the model was loaded")
-    model.check_packing(engine.module, ranks.device)
+    model.check_packing(engine.module, ranks.device, packing.sizes)
 
     if restored is None:
         if table is None:
             rows = schedule.rows if needs.reference else []
-            table = _reference(here, engine.module, pairs, rows) if rows else reference.ReferenceTable({})
+            table = _reference(here, engine.module, pairs, rows, packing) if rows else reference.ReferenceTable({})
         checkpointer.commit_reference(table)
         progress = Progress(0, table, [])
     else:
@@ -111,7 +115,7 @@ def train(here: Surroundings) -> Outcome:
     freeze_collector()
     engine.module.train()  # for adapters' dropout, and transformers recomputes activations in no other mode
     observations = running.Observations(progress.history, ranks.device)
-    steps = Steps(here, engine, masks, observations, pairs, plans, progress.reference)
+    steps = Steps(here, engine, masks, observations, pairs, packing.sizes, plans, progress.reference)
     first, unread = progress.step, Unread()
     for step in range(first, len(plans)):
         unread.add(steps.take(step))
@@ -192,7 +196,9 @@ def _watched(here: Surroundings, step: int, step_metrics: Mapping[str, float]) -
     return found
 
 
-def _reference(here: Surroundings, module: nn.Module, pairs: Mapping[int, Pair], rows: Sequence[int]) -> ReferenceTable:
+def _reference(
+    here: Surroundings, module: nn.Module, pairs: Mapping[int, Pair], rows: Sequence[int], packing: compiled.Packing
+) -> ReferenceTable:
     """The reference pass with whatever model is at hand; every rank gets the whole table."""
 
     def between(done: int, total: int, tokens_per_second: float) -> None:
@@ -209,16 +215,21 @@ def _reference(here: Surroundings, module: nn.Module, pairs: Mapping[int, Pair],
             max_tokens=here.config.training.max_tokens_per_micro_batch,
             ranks=here.ranks,
             between=between,
+            sizes=packing.sizes,
         )
 
 
-def _reference_of_another_model(here: Surroundings, pairs: Mapping[int, Pair], rows: Sequence[int]) -> ReferenceTable:
+def _reference_of_another_model(
+    here: Surroundings, pairs: Mapping[int, Pair], rows: Sequence[int], packing: compiled.Packing
+) -> ReferenceTable:
     """`reference: Initial`: the base is loaded for this pass and freed before the policy is."""
     assert here.job.reference is not None
     base = here.load(here.job.reference).to(here.ranks.device).eval()
+    if here.config.training.compile:
+        compiled.prepare(here, base, packing, None)
     with partition.gathering(base, here.config.training) as module:
-        model.check_packing(module, here.ranks.device)
-        return _reference(here, module, pairs, rows)
+        model.check_packing(module, here.ranks.device, packing.sizes)
+        return _reference(here, module, pairs, rows, packing)
 
 
 def _leave(

@@ -17,13 +17,16 @@ from selm_runtime.errors import InvalidInput
 from selm_runtime.train import attention, quantized
 from selm_runtime.train.attention import PackedLayout
 from selm_runtime.train.logprobs import TiledHead, sum_by_response
-from selm_runtime.train.packing import PackedBatch, pack
+from selm_runtime.train.packing import AS_THEY_ARE, PackedBatch, PackSizes, pack
 from selm_runtime.train.pairs import Pair
 
 log = logging.getLogger(__name__)
 
 PACKING_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.5}
 """Nats over a few tokens: far above rounding, far below what a token too many in sight does."""
+PROBE = (Pair(0, (3, 5, 7), (4, 6), (8, 9, 10)), Pair(1, (11, 3), (5, 5, 6, 4), (7,)))
+"""Two pairs, which `check_packing` runs together and each of their responses alone."""
+PROBE_LENGTHS = (*(pair.tokens for pair in PROBE), sum(pair.tokens for pair in PROBE))
 LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 """Config fields of models whose logits are more than a linear map of the hidden state."""
 
@@ -60,7 +63,7 @@ class ResponseLogProbs(nn.Module):
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
             use_cache=False,
-            layout=PackedLayout(batch.segments),
+            layout=PackedLayout(batch.segments, batch.tail),
         )
         hidden = output.last_hidden_state[0, batch.predicts]
         log_probs = self.causal_lm.get_output_embeddings()(hidden, batch.targets)
@@ -148,19 +151,18 @@ def check_architecture(config: Any, max_length: int) -> None:
             setattr(config, name, 0.0)
 
 
-def check_packing(module: nn.Module, device: torch.device) -> None:
+def check_packing(module: nn.Module, device: torch.device, sizes: PackSizes = AS_THEY_ARE) -> None:
     """Run two packed pairs and each of their responses alone; raise InvalidInput (`UnsupportedModel`) if they differ.
 
     A layer that mixes neighbouring tokens other than by the attention that we replace (convolution, state space, an
     implementation of its own) would let responses see each other, and train on nonsense without a word. A forward pass
     of some ten tokens, the same on every rank.
     """
-    pairs = [Pair(0, (3, 5, 7), (4, 6), (8, 9, 10)), Pair(1, (11, 3), (5, 5, 6, 4), (7,))]
     with torch.no_grad():
-        packed = module(pack(pairs, explored=False).to(device))
+        packed = module(pack(PROBE, explored=False).filled(sizes).to(device))
         alone = [
-            module(pack([Pair(pair.row, pair.prompt, response, response)], explored=False).to(device))
-            for pair in pairs
+            module(pack([Pair(pair.row, pair.prompt, response, response)], explored=False).filled(sizes).to(device))
+            for pair in PROBE
             for response in pair.responses
         ]
     difference = float((packed - torch.cat(alone)).abs().max())

@@ -6,6 +6,9 @@
 Every response continues its own prompt and sees neither the other responses nor other pairs (`attention.py`). The
 first token of each response is predicted by the prompt's last token, whose hidden state therefore serves once for each. The output head runs on the positions that predict a response token in the loss and on no others: a tool's or user's
 words in a response of several turns are read, not predicted.
+
+A pack may be filled up with a tail that belongs to no pair. Attention gives it zeros, and nothing reads what the layers
+make of them, so no gradient comes from it.
 """
 
 from __future__ import annotations
@@ -16,12 +19,27 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from selm_runtime.data.turns import in_loss, token_id
 from selm_runtime.train.objectives import Objective, Record, Running, Sums
 from selm_runtime.train.pairs import Pair
 from selm_runtime.train.transfers import to_device
+
+
+@dataclass(frozen=True)
+class PackSizes:
+    """The lengths that packs are filled up to: multiples of `step` tokens; 1 leaves every pack as it is."""
+
+    step: int = 1
+
+    def of(self, tokens: int) -> int:
+        """The length of a pack of so many tokens."""
+        return -(-tokens // self.step) * self.step
+
+
+AS_THEY_ARE = PackSizes()
 
 
 @dataclass(frozen=True)
@@ -39,7 +57,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """A micro-batch of n pairs with R distinct responses and N response tokens in a sequence of T tokens."""
+    """A micro-batch of n pairs with R distinct responses and N response tokens in a sequence of T tokens.
+
+    Behind the last segment there may be a tail.
+    """
 
     rows: tuple[int, ...]  # [n]
     segments: tuple[Segment, ...]  # [n]
@@ -59,7 +80,21 @@ class PackedBatch:
 
     @property
     def tokens(self) -> int:
+        """T: with the tail."""
         return int(self.input_ids.shape[1])
+
+    @property
+    def tail(self) -> int:
+        """Tokens behind the last segment."""
+        return self.tokens - sum(segment.length for segment in self.segments)
+
+    def filled(self, sizes: PackSizes) -> PackedBatch:
+        """The same batch with a tail that makes its length one of `sizes`."""
+        more = sizes.of(self.tokens) - self.tokens
+        if not more:
+            return self
+        ids, positions = (F.pad(each, (0, more)) for each in (self.input_ids, self.position_ids))
+        return replace(self, input_ids=ids, position_ids=positions)
 
     def sums(self, log_probs: Tensor) -> Sums:
         """Distribute summed log-probs [R] of the distinct responses to the roles that they play."""

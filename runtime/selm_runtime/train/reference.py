@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from selm_runtime.train.batches import plan_step
+from selm_runtime.train.batches import Plan, plan_step
 from selm_runtime.train.objectives import Sums
-from selm_runtime.train.packing import PackedBatch, pack
+from selm_runtime.train.packing import AS_THEY_ARE, PackedBatch, PackSizes, pack
 from selm_runtime.train.pairs import Pair
 from selm_runtime.train.ranks import Ranks
 from selm_runtime.train.transfers import to_device
@@ -68,6 +68,16 @@ class ReferenceTable:
         return cls(dict(zip(rows, zip(chosen, rejected, several, strict=True), strict=True)))
 
 
+def plan_of(rows: Sequence[int], tokens: Mapping[int, int], *, ranks: int, max_tokens: int) -> Plan:
+    """Which rank runs which rows in which micro-batch.
+
+    Equal counts on all ranks (ZeRO-3 gathers collectively): the shortest row may be run again to fill up.
+    """
+    shortest = min(rows, key=lambda row: (tokens[row], row))
+    filled = [*rows, *[shortest] * (-len(rows) % ranks)]
+    return plan_step(filled, tokens, ranks=ranks, max_tokens=max_tokens)
+
+
 def compute(
     forward: Callable[[PackedBatch], Tensor],
     pairs: Mapping[int, Pair],
@@ -77,25 +87,22 @@ def compute(
     max_tokens: int,
     ranks: Ranks,
     between: Callable[[int, int, float], None],
+    sizes: PackSizes = AS_THEY_ARE,
 ) -> ReferenceTable:
     """Run the reference over `rows`, shared by all ranks; the whole table on every rank.
 
     `forward` answers summed log-probs [R] of a packed batch, without gradients. `between(done, total, tokens/s)` is
     called by every rank alike after each round of micro-batches: it reports, and raises where the pod is to go.
     """
-    tokens = {row: pairs[row].tokens for row in rows}
-    shortest = min(rows, key=lambda row: (tokens[row], row))
-    # Equal counts on all ranks (ZeRO-3 gathers collectively): a short row may be run again to fill up.
-    filled = [*rows, *[shortest] * (-len(rows) % ranks.size)]
-    plan = plan_step(filled, tokens, ranks=ranks.size, max_tokens=max_tokens)
+    plan = plan_of(rows, {row: pairs[row].tokens for row in rows}, ranks=ranks.size, max_tokens=max_tokens)
     own: dict[int, RowSums] = {}
     started, seen_tokens = time.monotonic(), 0
     for index, micro in enumerate(plan[ranks.rank]):
-        batch = pack([pairs[row] for row in micro], explored=explored)
+        batch = pack([pairs[row] for row in micro], explored=explored).filled(sizes)
         with torch.no_grad():
             sums = batch.to(ranks.device).sums(forward(batch.to(ranks.device)))
         own.update(zip(batch.rows, _records(sums, batch.explored_of), strict=True))
-        seen_tokens += batch.tokens
+        seen_tokens += batch.tokens - batch.tail
         done = sum(len(share[i]) for share in plan for i in range(index + 1))
         between(min(done, len(rows)), len(rows), seen_tokens * ranks.size / (time.monotonic() - started))
     whole: dict[int, RowSums] = {}

@@ -12,7 +12,7 @@ from selm_runtime.train.dropout import Masks
 from selm_runtime.train.engine import Engine
 from selm_runtime.train.lr import learning_rate
 from selm_runtime.train.objectives import Record, Running, Sums, in_force, needs_of, objective_of
-from selm_runtime.train.packing import PackedBatch, pack
+from selm_runtime.train.packing import PackedBatch, PackSizes, pack
 from selm_runtime.train.pairs import Pair
 from selm_runtime.train.reference import ReferenceTable
 from selm_runtime.train.surroundings import Surroundings
@@ -28,6 +28,7 @@ class Steps:
     masks: Masks
     observations: running.Observations
     pairs: Mapping[int, Pair]
+    sizes: PackSizes
     plans: Sequence[batches.Plan]
     """The steps' micro-batches, for every rank."""
     reference: ReferenceTable
@@ -76,7 +77,7 @@ class Steps:
 
     def _packed(self, rows: Sequence[int]) -> PackedBatch:
         batch = pack([self.pairs[row] for row in rows], explored=needs_of(self.here.config).explored)
-        return batch.to(self.here.ranks.device)
+        return batch.filled(self.sizes).to(self.here.ranks.device)
 
     def _record(self, batch: PackedBatch, policy: Sums, figures: Running | None = None) -> Record:
         config = self.here.config

@@ -199,6 +199,8 @@ def rich_for(path: str) -> Json:
     spec = copy.deepcopy(RICH)
     if path in GROUPS:
         spec["training"]["objective"] = {"type": GROUPS[path], path.rsplit(".", 1)[1]: {}}
+    if path == "training.compile":
+        spec["training"]["zeroStage"] = 2
     if path.endswith("judge.policy"):
         next(s for s in spec["scoring"]["scorers"] if s["name"] == "judge")["judge"] = {"policy": "Current"}
     if path.startswith("data.rewardAugmented"):
@@ -439,6 +441,8 @@ BROKEN: dict[str, tuple[str, Json]] = {
         "spec.training.offload.optimizer",
         trained(offload={"optimizer": "CPU"}, zeroStage=0),
     ),
+    "compiled layers that ZeRO-3 would break": ("spec.training.compile", trained(compile=True, zeroStage=3)),
+    "compiled layers beside the stage that is not given": ("spec.training.compile", trained(compile=True)),
     "four-bit weights that ZeRO-3 would cut": (
         "spec.training.lora.quantization",
         trained(lora={"quantization": "NF4"}, zeroStage=3),

@@ -51,6 +51,7 @@ BUILT: dict[str, Json] = {
     "adapters": {"training.lora": {"rank": 8, "targetModules": ["q_proj"], "export": "Adapter"}},
     "adapters on quantized weights": {"training.lora": {"quantization": "NF4"}, "training.zeroStage": 2},
     "adapters with dropout": {"training.lora": {"dropout": 0.1}},
+    "compiled layers": {"training.compile": True, "training.zeroStage": 2},
     "training state in the host's memory": {"training.offload": {"optimizer": "CPU", "parameters": "CPU"}},
     "a tracker": {"training.reportTo": {"mlflow": {"trackingURI": "http://mlflow:5000", "experiment": "e"}}},
     "a tracker without a key": {"training.reportTo": {"wandb": {"project": "p"}}},

@@ -130,6 +130,7 @@ CONFIG_CHANGES: dict[str, tuple[dict[str, Any], set[Phase]]] = {
     "offloading": ({"training": {"offload": {"optimizer": "CPU"}}}, NONE),
     "trackers": ({"training": {"reportTo": {"wandb": {"project": "p"}}}}, NONE),
     "adapters": ({"training": {"lora": {}}}, {T}),
+    "compiled layers": ({"training": {"compile": True}}, {T}),
     "offlineShare": ({"training": {"offlineShare": 0.5}}, {T}),
     "the data's transform": (
         {"data": {"transform": "RewardAugmented", "rewardAugmented": {"goal": 10}}},

@@ -760,3 +760,12 @@ def test_a_hub_repository_is_pinned_to_its_commit() -> None:
     assert source.pinned == "c0ffee"
     assert source.identity(["x"]) == HubSource("a/b", "model", "c0ffee", {}, "spec.scoring").identity(["x"])
     assert source.identity(["x"]) != HubSource("a/b", "model", "beef", {}, "spec.model").identity(["x"])
+
+
+def test_an_image_that_cannot_compile_layers_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CC", "CXX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(world.root))
+    with pytest.raises(InvalidInput, match=r"training\.compile: found true, but the image has no C") as caught:
+        world.prepare(world.config(training={"compile": True, "zeroStage": 2}))
+    assert caught.value.reason == "NoCompiler"

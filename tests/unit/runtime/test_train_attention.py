@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from functools import partial
 
 import pytest
 import torch
@@ -103,6 +104,30 @@ def test_one_varlen_call_equals_blocks_equals_every_response_alone(
         torch.testing.assert_close(output, expected, rtol=0, atol=1e-12)
         for own, other in zip(torch.autograd.grad((output * push).sum(), leaves), their_grads, strict=True):
             torch.testing.assert_close(own, other, rtol=0, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=40)
+@given(SHAPES, st.integers(1, 9))
+def test_a_tail_is_given_zeros_and_changes_nothing_whatever_is_in_it(
+    shapes: list[tuple[int, tuple[int, ...]]], tail: int
+) -> None:
+    segments = segments_of(shapes)
+    length = sum(segment.length for segment in segments)
+    generator = torch.Generator().manual_seed(3)
+    own = [torch.randn(1, count, length, 4, dtype=torch.float64, generator=generator) for count in (4, 2, 2)]
+    leaves = [torch.cat([t, torch.full_like(t[:, :, :1], torch.nan).expand(-1, -1, tail, -1)], 2) for t in own]
+    for attend in (partial(one_call, varlen_reference), by_blocks):
+        whole = [t.clone().requires_grad_() for t in own]
+        expected = attend(*whole, PackedLayout(segments), None)
+        filled = [t.clone().requires_grad_() for t in leaves]
+        output = attend(*filled, PackedLayout(segments, tail), None)
+        assert torch.equal(output[:, :length], expected)
+        assert torch.equal(output[:, length:], torch.zeros(1, tail, 4, 4, dtype=torch.float64))
+        for grad, theirs in zip(
+            torch.autograd.grad(output.sum(), filled), torch.autograd.grad(expected.sum(), whole), strict=True
+        ):
+            assert torch.equal(grad[:, :, :length], theirs)
+            assert not grad[:, :, length:].any()
 
 
 @settings(deadline=None, max_examples=40)

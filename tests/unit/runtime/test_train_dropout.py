@@ -17,7 +17,7 @@ from selm_runtime.train import model as models
 from selm_runtime.train.dropout import Masks, SharedDropout
 from selm_runtime.train.job import REFERENCE_FILE
 from selm_runtime.train.model import ResponseLogProbs
-from selm_runtime.train.packing import PackedBatch, pack
+from selm_runtime.train.packing import PackedBatch, PackSizes, pack
 from support.train_adapters import adapted, trained
 from support.train_pairs import make_pairs
 from support.train_ranks import train
@@ -81,6 +81,18 @@ def test_a_pairs_mask_is_the_same_wherever_the_pair_lies_and_whoever_is_with_it(
     a, b = alone[PAIRS[0].row], alone[PAIRS[1].row]
     shorter = min(len(a), len(b))
     assert not torch.equal(a[:shorter], b[:shorter])
+
+
+def test_the_tail_of_a_pack_has_no_mask_but_zeros() -> None:
+    batch, masks = pack(PAIRS, explored=True), Masks(7, 1)
+    like = torch.ones(1, batch.tokens, 16)
+    masks.of(3, batch)
+    expected = masks.draw(like, "a", 0.3)
+    filled = batch.filled(PackSizes(batch.tokens + 5))
+    masks.of(3, filled)
+    drawn = masks.draw(torch.ones(1, filled.tokens, 16), "a", 0.3)
+    assert torch.equal(drawn[: batch.tokens], expected)
+    assert torch.equal(drawn[batch.tokens :], torch.zeros(5, 16))
 
 
 def test_losses_and_gradients_do_not_depend_on_micro_batches(tiny: Path) -> None:
