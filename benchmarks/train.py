@@ -15,7 +15,8 @@ optimizer (fused AdamW) and pairs a step:
     padded-selm    SELM as its published code trains it: three padded rows, reference inline, full logits
 
 First it checks that the contenders' log-probs, losses and gradients agree on the first batch. Figures are medians over
-rounds. Needs the extra `bench`.
+rounds; beside each ratio stands the one that the products alone would give (`train_arithmetic.py`). Needs
+requirements/bench.lock; ours alone (`--only ours-dpo ours-selm --no-check`) does without it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import train_arithmetic
 import train_world
 from train_world import Settings
 
@@ -54,6 +56,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--zero-stage", type=int, choices=range(4), default=3, help="ours; 3 is the product's default")
+    parser.add_argument(
+        "--compile", action="store_true", help="ours with compiled layers (needs --zero-stage 2 or less)"
+    )
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=CONTENDERS)
     parser.add_argument("--no-check", action="store_true", help="leave the agreement check out: no comparison then")
     parser.add_argument("--prefix", default="", help="words before each contender's command, such as taskset -c 0")
@@ -66,6 +72,8 @@ def main() -> None:
         return
     if options.pairs % (2 * options.batch_size):
         parser.error(f"--pairs: found {options.pairs}; allowed are multiples of twice --batch-size")
+    if options.compile and options.zero_stage > 2:
+        parser.error(f"--compile: found with --zero-stage {options.zero_stage}; allowed with 0 to 2")
     settings = Settings(
         preset=options.preset,
         pairs=options.pairs,
@@ -74,6 +82,8 @@ def main() -> None:
         threads=options.threads,
         device=options.device,
         bf16=options.bf16,
+        zero_stage=options.zero_stage,
+        compile=options.compile,
     )
     with tempfile.TemporaryDirectory(prefix="selm-bench-") as folder:
         work = Path(folder)
@@ -123,6 +133,8 @@ def start(name: str, work: Path, settings: Settings, prefix: str) -> dict[str, A
     environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(settings.threads), "TQDM_DISABLE": "1"}
     if settings.device == "cuda":
         environment.pop("DS_ACCELERATOR")
+    else:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     done = subprocess.run(
         [*prefix.split(), sys.executable, __file__, "--contender", name, "--work", str(work)],
         env=environment,
@@ -179,6 +191,7 @@ def report(runs: dict[str, list[dict[str, Any]]], settings: Settings, work: Path
     if settings.device == "cuda":
         print_mfu(runs, settings, work)
     best = max((name for name in TRL if name in wall), key=lambda name: cpu[name], default="")
+    products = train_arithmetic.allowed(work, settings)
     for ours, other, what in (
         ("ours-dpo", "trl-default", "(1) DPO against TRL's defaults"),
         ("ours-dpo", best, f"(2) DPO against TRL at its best ({best})"),
@@ -187,7 +200,7 @@ def report(runs: dict[str, list[dict[str, Any]]], settings: Settings, work: Path
         if ours in wall and other in wall:
             print(
                 f"{what}: {wall[ours] / wall[other]:.2f}x pairs/s, {cpu[ours] / cpu[other]:.2f}x in processor time, "
-                f"{memory[ours] / memory[other]:.2f}x memory"
+                f"{memory[ours] / memory[other]:.2f}x memory; products alone: {products[other] / products[ours]:.2f}x"
             )
 
 

@@ -15,8 +15,11 @@ from torch import Tensor, nn
 import train_ours
 import train_padded
 import train_trl
+from selm_runtime.train import model
+from selm_runtime.train.engine import dtype_of
+from selm_runtime.train.objectives import in_force, objective_of
 from selm_runtime.train.packing import pack
-from train_world import BenchPair, Measured, Settings, read_pairs
+from train_world import MAX_LENGTH, BenchPair, Measured, Settings, read_pairs
 
 TOLERANCE = {False: 1e-4, True: 5e-2}
 """Relative, by `bf16`: what the order of sums changes over hundreds of tokens and all layers."""
@@ -46,17 +49,17 @@ def check(work: Path, settings: Settings) -> dict[str, float]:
 def ours(
     work: Path, settings: Settings, pairs: list[BenchPair], alpha: float
 ) -> tuple[Tensor, float, dict[str, Tensor]]:
-    """Summed log-probs [2 x pairs] (chosen, then rejected), mean loss, gradients by parameter."""
-    explored = alpha != 0.0
-    policy = train_ours.load(work, train_ours.training_config(settings, alpha)).to(settings.device)
+    """Summed log-probs [2 x pairs] (chosen, then rejected), mean loss by the product's objective, gradients by parameter."""
+    config, explored = train_ours.phase_config(work, settings, alpha, work), alpha != 0.0
+    policy = model.load(work / "model", dtype=dtype_of(config.training), max_length=MAX_LENGTH).to(settings.device)
     policy.train()
-    batch = pack(list(train_ours.numbered(pairs, explored=explored).values()), explored=explored).to(
-        torch.device(settings.device)
-    )
+    numbered = train_ours.numbered(pairs, explored=explored)
+    batch = pack(list(numbered.values()), explored=explored).to(torch.device(settings.device))
     sums = batch.sums(policy(batch))
     with torch.no_grad():
         constants = batch.sums(policy(batch))
-    loss = train_ours.pair_losses(sums, constants, settings, alpha).mean()
+    objective = objective_of(config)
+    loss = objective.evaluate(batch.record(objective, sums, constants, None), in_force(config)).losses.mean()
     loss.backward()
     return torch.cat([sums.chosen, sums.rejected]).detach(), float(loss), dict(_gradients(policy.model))
 
@@ -92,8 +95,8 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
     return float((ours.double() - theirs.double()).norm() / theirs.double().norm())
 
 
-def _gradients(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    for name, parameter in model.named_parameters():
+def _gradients(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, parameter in module.named_parameters():
         if parameter.grad is not None:
             yield name, parameter.grad.detach()
 

@@ -1,108 +1,158 @@
-"""This project's trainer as a contender: its reference pass, engine and optimizer steps, on one process."""
+"""This project's trainer as a contender: the product's own `train`, as one rank that is alone in its world.
+
+What a pod's entry does before (models and pairs brought to the node) and after (the commit of the phase) is left out, as
+loading and saving are for the others. All else is in the clock: reference pass, its commit, optimizer steps with
+metrics, guards, event files and the probe of packed attention.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
-from collections.abc import Sequence
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
-from torch import Tensor
 
-from selm_runtime.contract import ObjectiveConfig, TrainingConfig
-from selm_runtime.train import batches, memory, model, ranks, reference
-from selm_runtime.train.engine import Engine, dtype_of
-from selm_runtime.train.model import ResponseLogProbs
-from selm_runtime.train.objectives import Sums
+from selm_runtime.artifacts.commit import PhaseFolder
+from selm_runtime.artifacts.store import open_store
+from selm_runtime.contract import PhaseConfig
+from selm_runtime.reporting import Reporter
+from selm_runtime.train import model, ranks
+from selm_runtime.train.engine import dtype_of
+from selm_runtime.train.job import METRICS_FILE, TrainJob
+from selm_runtime.train.loop import train
 from selm_runtime.train.packing import pack
-from selm_runtime.train.pairs import Pair
-from train_world import MAX_LENGTH, MAX_PROMPT_LENGTH, BenchPair, Measured, Settings, read_pairs
+from selm_runtime.train.pairs import Pair, write_pairs
+from selm_runtime.train.surroundings import Surroundings
+from selm_runtime.train.worker import make_deterministic
+from train_world import MAX_LENGTH, MAX_PROMPT_LENGTH, BenchPair, Measured, Settings, now, peak_bytes, read_pairs
+
+
+class Clock(Reporter):
+    """Reads the stages that training reports: the reference pass, and what lies between the engine and the export."""
+
+    def __init__(self, config: PhaseConfig, measured: Measured) -> None:
+        super().__init__(config.phase, config.iteration, 0, stream=sys.stderr)
+        self._measured = measured
+
+    @contextmanager
+    def stage(self, name: str, **facts: Any) -> Iterator[dict[str, Any]]:
+        measured = self._measured
+        if name == "export":  # the others save nothing
+            measured.add("step", *self._ready)
+            measured.step_seconds -= measured.reference_seconds
+            measured.step_cpu_seconds -= measured.reference_cpu_seconds
+            measured.peak_bytes = peak_bytes()
+        began = now()
+        with super().stage(name, **facts) as found:
+            yield found
+        if name == "reference":
+            measured.add("reference", *began)
+        elif name == "initialize":
+            self._ready = now()
+        elif name == "compile":
+            measured.notes += f"compiled in {now()[0] - began[0]:.0f} s, "
+
+
+class Never:
+    """Nobody asks a benchmark to go."""
+
+    requested = False
 
 
 def run(work: Path, settings: Settings, *, alpha: float, name: str) -> Measured:
     """One epoch over the pairs; the reference pass is inside the clock."""
-    training = training_config(settings, alpha)
-    explored = alpha != 0.0
-    pairs = numbered(read_pairs(work), explored=explored)
-    tokens = {row: pair.tokens for row, pair in pairs.items()}
-    schedule = batches.schedule(
-        sorted(pairs), batch_size=settings.batch_size, epochs=1, seed=settings.seed, iteration=1
+    scratch = Path(tempfile.mkdtemp(dir=work))  # with a store of its own: no other run's checkpoint is there
+    config = phase_config(work, settings, alpha, scratch / "store")
+    found = read_pairs(work)
+    measured = Measured(name, len(found))
+    write_pairs(numbered(found, explored=alpha != 0.0).values(), scratch / "pairs.parquet")
+    job = TrainJob(
+        policy=work / "model",
+        reference=None,
+        pairs=scratch / "pairs.parquet",
+        scratch=scratch,
+        input_digest="sha256:" + "1" * 64,
+        writer=scratch.name,
+        index=0,
+        master_address="127.0.0.1",
+        master_port=0,
+        peers_seconds=600,
     )
-    limit = settings.max_tokens_per_micro_batch
-    plans = [batches.plan_step(rows, tokens, ranks=1, max_tokens=limit) for rows in schedule.steps]
-    here = join_alone()
-    policy = load(work, training)
-    model.enable_checkpointing_if_needed(
-        policy,
-        tokens=batches.largest_micro_batch(plans, tokens),
-        budget=memory.activation_budget(policy, training, here),
+    reporter = Clock(config, measured)
+    folder = PhaseFolder(
+        open_store(config.artifacts), config, input_digest=job.input_digest, writer=job.writer, reporter=reporter
     )
-    engine = Engine(policy.to(here.device), training)
-    warm_up(engine, pairs, explored=explored)
-    measured = Measured(name, len(pairs))
-    with measured.clock("reference"):
-        table = reference.compute(
-            engine.module,
-            pairs,
-            schedule.rows,
-            explored=explored,
-            max_tokens=limit,
-            ranks=here,
-            between=lambda *_: None,
-        )
-    with measured.clock("step"):
-        losses = []
-        for plan in plans:
-            total = torch.zeros((), device=here.device)
-            for micro in plan[0]:
-                batch = pack([pairs[row] for row in micro], explored=explored).to(here.device)
-                values = pair_losses(batch.sums(engine(batch)), table.of(batch.rows, here.device), settings, alpha)
-                engine.backward(values.sum() / settings.batch_size)
-                total += values.detach().sum()
-            engine.step(settings.learning_rate)
-            losses.append(total / settings.batch_size)
-    measured.losses = torch.stack(losses).tolist()
-    measured.notes = f"micro-batches of up to {limit} tokens, {sum(len(plan[0]) for plan in plans)} in all"
+    make_deterministic()
+    here = Surroundings(job, config, folder, join_alone(), reporter, Never())
+    warm_up(here, found[0])
+    outcome = train(here)
+    measured.losses = pq.read_table(job.tables / METRICS_FILE).column("loss").to_pylist()
+    training = config.training
+    measured.notes += (
+        f"ZeRO-{training.zero_stage}, micro-batches of up to {training.max_tokens_per_micro_batch} tokens, "
+        f"{outcome.facts['steps']} steps"
+    )
     dist.destroy_process_group()
     return measured
 
 
-def pair_losses(policy: Sums, constants: Sums, settings: Settings, alpha: float) -> Tensor:
-    """Eq. 4.2 of arXiv 2405.19332 for each pair, written out."""
-    margin = (policy.chosen - constants.chosen) - (policy.rejected - constants.rejected)
-    losses = -F.logsigmoid(settings.beta * margin)
-    if policy.explored is None or constants.explored is None:
-        return losses
-    return losses + alpha * settings.beta * (policy.explored - constants.explored)
+def warm_up(here: Surroundings, first: BenchPair) -> None:
+    """One forward and backward pass of another copy of the model: libraries make what they make once."""
+    copy = model.load(here.job.policy, dtype=dtype_of(here.config.training), max_length=MAX_LENGTH)
+    copy.to(here.ranks.device)
+    pairs = numbered([first], explored=False)
+    copy(pack(list(pairs.values()), explored=False).to(here.ranks.device)).sum().backward()
+    del copy
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
-def warm_up(engine: Engine, pairs: dict[int, Pair], *, explored: bool) -> None:
-    """One forward and backward pass whose gradients are thrown away: libraries make what they make once."""
-    batch = pack([pairs[0]], explored=explored).to(next(engine.module.parameters()).device)
-    engine.module(batch).sum().backward()
-    for parameter in engine.module.parameters():
-        parameter.grad = None
-
-
-def training_config(settings: Settings, alpha: float) -> TrainingConfig:
-    return TrainingConfig(
-        objective=ObjectiveConfig(type="SELM", alpha=alpha, beta=settings.beta),
-        learning_rate=settings.learning_rate,
-        lr_scheduler="Constant",
-        max_grad_norm=settings.max_grad_norm,
-        precision="BFloat16" if settings.bf16 else "Float32",
-        batch_size=settings.batch_size,
-        max_tokens_per_micro_batch=settings.max_tokens_per_micro_batch,
-        max_length=MAX_LENGTH,
-        max_prompt_length=MAX_PROMPT_LENGTH,
-        zero_stage=1 if settings.bf16 else 0,
+def phase_config(work: Path, settings: Settings, alpha: float, store: Path) -> PhaseConfig:
+    """The product's config of a Training phase with the settings that all contenders share; the rest are defaults."""
+    return PhaseConfig.model_validate(
+        {
+            "run": {"namespace": "bench", "name": "bench", "uid": "0001"},
+            "phase": "Training",
+            "iteration": 1,
+            "attempt": 1,
+            "iterations": 1,
+            "seed": settings.seed,
+            "artifacts": {"uri": store.as_uri()},
+            "model": {"uri": (work / "model").as_uri()},
+            "data": {"uri": (work / "data").as_uri(), "portions": 1},
+            "generation": {"temperature": 1.0, "topP": 1.0, "maxTokens": 1, "samplesPerPrompt": 1},
+            "scoring": {"scorers": [{"name": "length", "rules": [{"type": "Length", "target": 1}]}]},
+            "training": {
+                "objective": {"type": "SELM", "alpha": alpha, "beta": settings.beta},
+                "learningRate": settings.learning_rate,
+                "lrScheduler": "Constant",
+                "warmupRatio": 0.0,
+                "maxGradNorm": settings.max_grad_norm,
+                "precision": "BFloat16" if settings.bf16 else "Float32",
+                "batchSize": settings.batch_size,
+                "maxTokensPerMicroBatch": settings.max_tokens_per_micro_batch,
+                "maxLength": MAX_LENGTH,
+                "maxPromptLength": MAX_PROMPT_LENGTH,
+                "zeroStage": settings.zero_stage,
+                "compile": settings.compile,
+            },
+        }
     )
 
 
 def numbered(pairs: Sequence[BenchPair], *, explored: bool) -> dict[int, Pair]:
+    """By row, as the pairs' file has them."""
     return {
         row: Pair(
             row,
@@ -113,10 +163,6 @@ def numbered(pairs: Sequence[BenchPair], *, explored: bool) -> dict[int, Pair]:
         )
         for row, pair in enumerate(pairs)
     }
-
-
-def load(work: Path, training: TrainingConfig) -> ResponseLogProbs:
-    return model.load(work / "model", dtype=dtype_of(training), max_length=MAX_LENGTH)
 
 
 def join_alone() -> ranks.Ranks:

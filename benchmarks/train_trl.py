@@ -31,7 +31,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "precompute_ref_batch_size": 1,
         "gradient_checkpointing": False,
         "per_device_train_batch_size": 1,
-        "gradient_accumulation_steps": 8,
     },
 }
 
@@ -95,6 +94,8 @@ def make_trainer(work: Path, settings: Settings, variant: str, measured: Measure
         "seed": settings.seed,
         **VARIANTS[variant],
     }
+    # As many pairs an optimizer step, whatever is run at once.
+    arguments["gradient_accumulation_steps"] = settings.batch_size // arguments["per_device_train_batch_size"]
     return Timed(
         model=AutoModelForCausalLM.from_pretrained(work / "model", dtype=torch.float32),
         args=DPOConfig(**arguments),

@@ -82,6 +82,10 @@ class Settings:
     beta: float = 0.01
     alpha: float = 1e-3
     max_grad_norm: float = 1.0
+    zero_stage: int = 3
+    """Ours alone: the others have no parts of a state to hold."""
+    compile: bool = False
+    """Ours alone."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -138,7 +142,7 @@ class Measured:
         setattr(self, f"{part}_cpu_seconds", getattr(self, f"{part}_cpu_seconds") + cpu_now - cpu)
 
     def print(self) -> None:
-        self.peak_bytes = peak_bytes()
+        self.peak_bytes = self.peak_bytes or peak_bytes()
         print(json.dumps(asdict(self)), flush=True)
 
 

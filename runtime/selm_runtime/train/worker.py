@@ -76,14 +76,14 @@ def _run(job: TrainJob, config: PhaseConfig) -> Outcome:
     reporter = Reporter.from_environment(config.phase, config.iteration, job.index)
     store = open_store(config.artifacts)
     folder = PhaseFolder(store, config, input_digest=job.input_digest, writer=job.writer, reporter=reporter)
-    _make_deterministic()
+    make_deterministic()
     here = Surroundings(job, config, folder, ranks.join(), reporter, stop)
     outcome = train(here)
     dist.destroy_process_group()
     return outcome
 
 
-def _make_deterministic() -> None:
+def make_deterministic() -> None:
     """The same weights from the same seed and world: only GPUs have kernels that would differ from run to run."""
     if torch.cuda.is_available():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
