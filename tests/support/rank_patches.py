@@ -175,3 +175,14 @@ def _anonymous() -> int:
     """Bytes that this process holds for itself: not the mapped files' pages, which all ranks share."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("RssAnon:")[1].split()[0]) * 1024
+
+
+def with_plain_descent(_folder: Path, _rank: int) -> None:
+    """In a rank's process: w - rate g instead of AdamW, so that a step's update is its gradient and nothing else."""
+    import torch
+
+    from selm_runtime.train import engine
+
+    config = engine.deepspeed_config
+    engine.deepspeed_config = lambda training: {**config(training), "zero_allow_untested_optimizer": True}
+    engine.optimizer_of = lambda module, training: torch.optim.SGD(module.parameters(), lr=training.learning_rate)

@@ -15,7 +15,8 @@ from selm_runtime.train.batches import schedule
 from selm_runtime.train.data import bring_pairs
 from selm_runtime.train.job import METRICS_FILE, REFERENCE_FILE
 from selm_runtime.train.lr import learning_rate
-from selm_runtime.train.pairs import Pair, PairTable
+from selm_runtime.train.pairs import PairTable
+from support.plain_training import plain_losses, plain_sum
 from support.rank_patches import ending_after_one_step
 from support.train_ranks import Ended, train
 from support.train_world import TrainWorld
@@ -28,11 +29,6 @@ EXACT = {"checkpoint": {"intervalSeconds": 0, "keep": 2}}
 def undisturbed(world: TrainWorld) -> dict[int, Ended]:
     """By ZeRO stage: four steps of four pairs on two ranks."""
     return {stage: train(world, world.config(f"undisturbed-{stage}", zeroStage=stage)) for stage in (2, 3)}
-
-
-def plain_sum(model: torch.nn.Module, pair: Pair, response: tuple[int, ...]) -> torch.Tensor:
-    log_probs = model(input_ids=torch.tensor([pair.prompt + response])).logits[0].log_softmax(-1)
-    return log_probs[len(pair.prompt) - 1 : -1].gather(1, torch.tensor(response)[:, None]).sum()
 
 
 def plain_training(world: TrainWorld, config: PhaseConfig, policy_at: Path, reference_at: Path) -> torch.nn.Module:
@@ -49,17 +45,7 @@ def plain_training(world: TrainWorld, config: PhaseConfig, policy_at: Path, refe
     )
     for number, step in enumerate(steps.steps):
         optimizer.zero_grad()
-        losses = []
-        for row in step:
-            pair = pairs[row]
-            ratio = {}
-            (explored,) = pair.explored
-            for role, response in (("chosen", pair.chosen), ("rejected", pair.rejected), ("explored", explored)):
-                with torch.no_grad():
-                    constant = plain_sum(reference, pair, response)
-                ratio[role] = plain_sum(policy, pair, response) - constant
-            margin = objective.beta * (ratio["chosen"] - ratio["rejected"])
-            losses.append(-torch.log(torch.sigmoid(margin)) + objective.alpha * objective.beta * ratio["explored"])
+        losses = plain_losses(policy, reference, [pairs[row] for row in step], objective)
         torch.stack(losses).mean().backward()
         torch.nn.utils.clip_grad_norm_(policy.parameters(), training.max_grad_norm)
         optimizer.param_groups[0]["lr"] = learning_rate(
