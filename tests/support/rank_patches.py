@@ -185,4 +185,6 @@ def with_plain_descent(_folder: Path, _rank: int) -> None:
 
     config = engine.deepspeed_config
     engine.deepspeed_config = lambda training: {**config(training), "zero_allow_untested_optimizer": True}
-    engine.optimizer_of = lambda module, training: torch.optim.SGD(module.parameters(), lr=training.learning_rate)
+    engine.optimizer_of = lambda module, training: torch.optim.SGD(
+        [parameter for parameter in module.parameters() if parameter.requires_grad], lr=training.learning_rate
+    )

@@ -7,6 +7,7 @@ gradient's size, and so magnify the rounding of its smallest parts.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,7 +52,7 @@ def plain(eight: TrainWorld) -> Tensor:
     return torch.cat([p.grad.flatten() for _, p in sorted(policy.named_parameters()) if p.grad is not None]).double()
 
 
-def gradient(world: TrainWorld, name: str, into: Path, *, ranks: int, **settings: int) -> Tensor:
+def gradient(world: TrainWorld, name: str, into: Path, *, ranks: int, **settings: Any) -> Tensor:
     config = world.config(name, **{**ONE_STEP, **settings})
     ended = train(world, config, ranks=ranks, patched=with_plain_descent)
     assert ended.codes == [0] * ranks, ended.outcomes
@@ -81,3 +82,13 @@ def test_ranks_stages_and_micro_batches_leave_the_gradient_as_it_is(
     name = f"stage-{stage}-ranks-{ranks}-tokens-{tokens}"
     found = gradient(eight, name, tmp_path / "model", ranks=ranks, zeroStage=stage, maxTokensPerMicroBatch=tokens)
     assert float((found - plain).norm() / plain.norm()) < 1e-6
+
+
+@pytest.mark.parametrize("dropout", [pytest.param(0.0, marks=pytest.mark.long), 0.3])
+def test_adapters_and_their_dropout_leave_it_as_it_is(dropout: float, eight: TrainWorld, tmp_path: Path) -> None:
+    """Masks go with the pair and the step. What moves the merged weights is A times the gradient of B, which begins at 0."""
+    settings = {"lora": {"rank": 4, "alpha": 8.0, "dropout": dropout}, "zeroStage": 2}
+    two = gradient(eight, f"two-{dropout}", tmp_path / "two", ranks=2, maxTokensPerMicroBatch=10_000, **settings)
+    one = gradient(eight, f"one-{dropout}", tmp_path / "one", ranks=1, maxTokensPerMicroBatch=1, **settings)
+    assert float(two.norm()) > 0
+    assert float((two - one).norm() / two.norm()) < 1e-6
