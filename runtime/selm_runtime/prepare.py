@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from selm_runtime.prepare_selection import publish_fit, select_rows
 from selm_runtime.prepare_sources import resolve_model
 from selm_runtime.prepare_suites import bring_suites
 from selm_runtime.prepare_tokenizer import check_dialogue, check_tokenizer, policy_render, template_render
+from selm_runtime.score.pair_rm import check_pair_rm_weights
 from selm_runtime.score.reward_model import check_head
 from selm_runtime.score.scorers import check_imported, check_scoring
 from selm_runtime.train.compiler import check_compile, made_for_gpus
@@ -71,9 +72,7 @@ def run(ctx: PhaseContext) -> None:
                 ctx,
                 model,
                 partial(check_scorer, ctx.config, everything, model),
-                partial(check_head, field=model.field, trust_remote_code=model.trust_remote_code)
-                if model.role == "RewardModel"
-                else None,
+                partial(check_weights, model),
             )
             for model in judging
         ]
@@ -144,6 +143,14 @@ def check_scorer(config: PhaseConfig, rows: Rows, wanted: Wanted, local: Path) -
     check_imported(config.scoring, wanted.prefix, local)
     if wanted.role == "RewardModel":
         rows.check([answered_by(template_render(local, wanted.field), wanted.field)])
+
+
+def check_weights(wanted: Wanted, local: Path, names: Collection[str]) -> None:
+    """Whether a scorer's weights, by their names, are what its role needs. Imports torch."""
+    if wanted.role == "PairRM":
+        check_pair_rm_weights(local, names, wanted.field)
+    else:
+        check_head(local, names, wanted.field, trust_remote_code=wanted.trust_remote_code)
 
 
 def probe(store: Store, key: str) -> None:

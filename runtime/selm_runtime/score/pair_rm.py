@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from selm_runtime.errors import InvalidInput
 from selm_runtime.precision import inference_device
 from selm_runtime.score.combine import sigmoid
 from selm_runtime.score.interface import Comparisons, Message, Scorable
-from selm_runtime.score.reward_plain import BATCH_TOKENS, token_batches
+from selm_runtime.score.reward_plain import BATCH_TOKENS, not_buildable, token_batches
 
 SOURCE_TOKENS, CANDIDATE_TOKENS = 1224, 412
 """PairRM's own; a checkpoint's config.json may say otherwise (`source_maxlength`, `candidate_maxlength`)."""
@@ -222,20 +222,56 @@ def check_pair_rm(model: Path, field: str) -> None:
         )
 
 
+def check_pair_rm_weights(model: Path, names: Collection[str], field: str) -> None:
+    """Raises InvalidInput unless the weights (`names` are theirs) are those of a backbone with PairRM's head, no more, no less.
+
+    By names and config.json alone: sizes that do not fit show when the weights are loaded. Imports torch.
+    """
+    import torch
+
+    with torch.device("meta"):
+        # Names say how many layers there are; sizes stand for any.
+        network = make_network(_config(model), dict.fromkeys(names, (HEAD_WIDTH, HEAD_WIDTH)), field)
+    expected = set(network.state_dict())
+    missing, unknown = expected - set(names), {name for name in names if not _is_buffer(name)} - expected
+    if missing or unknown:
+        what = [
+            f"{word} {', '.join(sorted(some)[:5])}"
+            for word, some in (("lack", missing), ("also have", unknown))
+            if some
+        ]
+        raise InvalidInput("WeightsMismatch", f"{field}.uri: the weights are not PairRM's: they {' and '.join(what)}")
+
+
 def load_network(model: Path, field: str) -> Any:
     """The network with the checkpoint's weights. Raises InvalidInput where they are not PairRM's."""
-    import torch
     from safetensors.torch import load_file
-    from transformers import DebertaV2Config, DebertaV2Model
 
     state: dict[str, Any] = {}
     for path in sorted(model.glob("*.safetensors")):
-        state |= {name: tensor.float() for name, tensor in load_file(path).items() if not name.endswith("position_ids")}
-    config = _config(model)
-    if config.get("ranker_type") == "pairranker":
-        settings = backbone_settings({name: tuple(tensor.shape) for name, tensor in state.items()}, field)
-    else:
-        settings = config
+        state |= {name: tensor.float() for name, tensor in load_file(path).items() if not _is_buffer(name)}
+    network = make_network(_config(model), {name: tuple(tensor.shape) for name, tensor in state.items()}, field)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise InvalidInput("WeightsMismatch", f"{field}.uri: the weights are not PairRM's: {error}") from error
+    return network
+
+
+def _is_buffer(name: str) -> bool:
+    """Positions, which older transformers wrote beside the weights."""
+    return name.endswith("position_ids")
+
+
+def make_network(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], field: str) -> Any:
+    """Backbone and head with the names and sizes of the checkpoint's weights (`shapes`) and its config.json.
+
+    Raises InvalidInput where the weights are no DeBERTa-v3's, or config.json is not of one that can be built.
+    """
+    import torch
+    from transformers import DebertaV2Config, DebertaV2Model
+
+    settings = backbone_settings(shapes, field) if config.get("ranker_type") == "pairranker" else config
 
     class PairRM(torch.nn.Module):
         """The backbone and the head; parameters are named as in the checkpoint."""
@@ -261,12 +297,8 @@ def load_network(model: Path, field: str) -> Any:
             right = self.head_layer(torch.cat([at_source, at_second], dim=-1))
             return (left - right).mean(dim=-1)
 
-    network = PairRM()
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise InvalidInput("WeightsMismatch", f"{field}.uri: the weights are not PairRM's: {error}") from error
-    return network
+    with not_buildable(f"{field}.uri"):
+        return PairRM()
 
 
 def backbone_settings(shapes: Mapping[str, tuple[int, ...]], field: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from selm_runtime.data.templates import refusals_told
 from selm_runtime.errors import InvalidInput
 from selm_runtime.precision import inference_device, inference_dtype
 from selm_runtime.score.interface import Scorable
-from selm_runtime.score.reward_plain import PlainClassifier, no_head
+from selm_runtime.score.reward_plain import PlainClassifier, no_head, not_buildable
 from selm_runtime.score.reward_pooled import PooledClassifier, check_pooling
 
 PARITY_SAMPLE = 4
@@ -199,13 +199,13 @@ def check_reward_model(model: Path, field: str, config: ScorerModelConfig) -> No
 def check_head(model: Path, names: Collection[str], field: str, *, trust_remote_code: bool) -> None:
     """Raises InvalidInput unless the weights (`names` are theirs) have all that the architecture puts above its body.
 
-    By config.json alone: the model is made without memory for its weights. Imports torch.
+    By config.json and the model's own code alone: it is made without memory for its weights. Imports torch.
     """
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    config = AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code)
-    with torch.device("meta"):
+    with torch.device("meta"), not_buildable(f"{field}.uri"):
+        config = AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code)
         network: Any = AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]
             config, trust_remote_code=trust_remote_code
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from selm_runtime.errors import InvalidInput
+from selm_runtime.errors import InvalidInput, PhaseFailure
 from selm_runtime.precision import inference_device
 
 BATCH_TOKENS = 8192
@@ -92,6 +93,19 @@ def no_head(field: str, missing: Iterable[str]) -> InvalidInput:
         f"{field}.uri: the files lack weights of the classifier ({', '.join(sorted(missing)[:5])}): "
         "a language model without a trained reward head?",
     )
+
+
+@contextmanager
+def not_buildable(field: str) -> Iterator[None]:
+    """Whatever a model's configuration or own code raises while the model is built is its fault: InvalidInput."""
+    try:
+        yield
+    except (PhaseFailure, MemoryError):
+        raise
+    except Exception as error:  # the model's own code may raise anything
+        raise InvalidInput(
+            "ModelNotLoadable", f"{field}: the model cannot be built from its files: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _only_output(output: Any) -> Any:

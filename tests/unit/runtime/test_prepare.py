@@ -6,7 +6,7 @@ import gzip
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import MagicMock
 
 import pyarrow as pa
@@ -22,6 +22,7 @@ from selm_runtime.tables import PROMPTS
 from support.phase_configs import phase_config
 from support.prepare_world import World
 from support.tiny_model import make_prefs, make_tiny_model, make_tiny_reward_model, preference_rows
+from support.tiny_pair_rm import make_tiny_pair_rm
 
 
 @pytest.fixture(scope="session")
@@ -338,6 +339,37 @@ def _headless_index(world: World) -> dict[str, Any]:
     return change
 
 
+def _headless_ranker(layout: Literal["blender", "hf"]) -> Callable[[World], dict[str, Any]]:
+    def change(world: World) -> dict[str, Any]:
+        from safetensors.numpy import load_file, save_file
+
+        folder = make_tiny_pair_rm(world.root / "ranker", layout)
+        weights = load_file(folder / "model.safetensors")
+        del weights["head_layer.4.bias"]
+        weights["classifier.weight"] = weights["head_layer.4.weight"]
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        return {"scoring": {"scorers": [{"name": "rm", "pairRM": {"uri": f"file://{folder}"}}]}}
+
+    return change
+
+
+def _code_that_fails(world: World) -> dict[str, Any]:
+    """A reward model whose own code is there, and raises when the network is built."""
+    folder = world.root / "reward"
+    (folder / "modeling_own.py").write_text(
+        "from transformers import LlamaForSequenceClassification\n\n\n"
+        "class Own(LlamaForSequenceClassification):\n"
+        "    def __init__(self, config):\n"
+        "        raise AttributeError('config has no gating_temperature')\n"
+    )
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoModelForSequenceClassification": "modeling_own.Own"}
+    (folder / "config.json").write_text(json.dumps(config))
+    scoring = _reward(world)
+    scoring["scorers"][0]["rewardModel"]["trustRemoteCode"] = True
+    return {"scoring": scoring}
+
+
 def _policy_as_reward(world: World) -> dict[str, Any]:
     return {"scoring": {"scorers": [{"name": "rm", "rewardModel": {"uri": f"file://{world.root}/model"}}]}}
 
@@ -508,6 +540,23 @@ REFUSED: dict[str, tuple[Callable[[World], dict[str, Any]], str, str]] = {
         _headless_index,
         "WeightsMismatch",
         r"rewardModel\.uri: the files lack weights of the classifier \(score\.weight\)",
+    ),
+    "a ranker with another head": (
+        _headless_ranker("blender"),
+        "WeightsMismatch",
+        r"spec\.scoring\.scorers\[0\]\.pairRM\.uri: the weights are not PairRM's: they lack head_layer\.4\.bias and also have "
+        r"classifier\.weight",
+    ),
+    "a ranker in transformers' layout with another head": (
+        _headless_ranker("hf"),
+        "WeightsMismatch",
+        r"pairRM\.uri: the weights are not PairRM's: they lack head_layer\.4\.bias",
+    ),
+    "a reward model whose own code fails": (
+        _code_that_fails,
+        "ModelNotLoadable",
+        r"spec\.scoring\.scorers\[0\]\.rewardModel\.uri: the model cannot be built from its files: AttributeError: config has "
+        r"no gating_temperature",
     ),
     "a policy for a reward model": (
         _policy_as_reward,
