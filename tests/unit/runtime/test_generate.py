@@ -59,6 +59,21 @@ def composed_digest(world: PhaseWorld) -> str:
     return manifest.content_digest
 
 
+def test_the_phase_is_committed_before_the_engine_is_closed(
+    world: PhaseWorld, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing takes an engine seconds, as many as a small chunk: what is whole does not wait for it."""
+    seen: list[bool] = []
+
+    def close() -> None:
+        with world.context(Phase.GENERATION, 1) as ctx:
+            seen.append(ctx.folder.committed() is not None)
+
+    monkeypatch.setattr(engine, "close", close)
+    generate(world)
+    assert seen == [True]
+
+
 def test_a_shard_alone_generates_every_chunk_and_composes_the_phase(world: PhaseWorld, engine: FakeEngine) -> None:
     generate(world)
     assert [(call["chunk"], call["requests"]) for call in world.events("engine-call")] == [(0, 16), (1, 16), (2, 8)]
