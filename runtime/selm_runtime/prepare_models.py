@@ -243,7 +243,7 @@ def _adopt(ctx: PhaseContext, key: str, prefix: str) -> tuple[FileEntry, ...] | 
 
 
 def _fetch_small(ctx: PhaseContext, entries: Iterable[FileEntry], prefix: str, local: Path) -> None:
-    reader = RunReader(ctx.store, ctx.config.run)
+    reader = RunReader(ctx.store, ctx.config.run, ctx.stop.check)
     for entry in entries:
         if not entry.name.endswith(".safetensors"):
             reader.fetch_entry(ctx.folder.place, entry, local / entry.name.removeprefix(prefix))

@@ -57,7 +57,7 @@ def select_rows(ctx: PhaseContext, selection: SelectionConfig, model: Imported, 
     adopted = () if key is None else _adopt(ctx, key)
     path = ctx.scratch / "fit.parquet"
     if adopted:
-        RunReader(ctx.store, ctx.config.run).fetch_entry(ctx.folder.place, adopted[0], path)
+        RunReader(ctx.store, ctx.config.run, ctx.stop.check).fetch_entry(ctx.folder.place, adopted[0], path)
         ctx.reporter.event("fit-reused", rows=adopted[0].rows)
     else:
         _measure(ctx, selection, model, rows, path)

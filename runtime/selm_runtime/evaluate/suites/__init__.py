@@ -65,7 +65,7 @@ def plan_suites(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer
 def _plan_alpaca(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer: Tokenizer) -> Asking:
     config = ctx.config.evaluation.alpaca_eval
     assert config is not None
-    instructions = read_instructions(_alpaca_folder(ctx, preparation) / INSTRUCTIONS)
+    instructions = read_instructions(_suite_folder(ctx, preparation, "alpaca-eval") / INSTRUCTIONS)
     asked = [[{"role": "user", "content": each.instruction}] for each in instructions]
     room = room_for(ctx, model, tokenizer, config.max_tokens, ALPACA_FIELD, asked)
     return Asking("alpacaEval", room, lambda _: asked, len(asked), ("alpacaEval",))
@@ -74,7 +74,7 @@ def _plan_alpaca(ctx: PhaseContext, preparation: Manifest, model: Path, tokenize
 def _plan_mt_bench(ctx: PhaseContext, preparation: Manifest, model: Path, tokenizer: Tokenizer) -> Asking:
     config = ctx.config.evaluation.mt_bench
     assert config is not None
-    questions = mt_bench.read_questions(_mt_bench_folder(ctx, preparation) / mt_bench.QUESTIONS)
+    questions = mt_bench.read_questions(_suite_folder(ctx, preparation, "mt-bench") / mt_bench.QUESTIONS)
     unanswered = [mt_bench.conversation(question, [""]) for question in questions]
     grows = config.max_tokens + mt_bench.SPARE_TOKENS
     room = room_for(ctx, model, tokenizer, config.max_tokens, mt_bench.FIELD, unanswered, grows)
@@ -113,7 +113,7 @@ def _lm_eval(ctx: PhaseContext, preparation: Manifest, model: Path, found: Found
     tasks = run_tasks(
         lm_eval,
         model,
-        ctx.folder.fetch(preparation, f"{SUITES}lm-eval/", ctx.scratch / "lm-eval"),
+        _suite_folder(ctx, preparation, "lm-eval"),
         ctx.scratch,
         ctx.stop,
         device=str(device),
@@ -129,14 +129,16 @@ def _lm_eval(ctx: PhaseContext, preparation: Manifest, model: Path, found: Found
     found.files[f"{SUITES}lm-eval.json"] = write_json(ctx.scratch / "lm-eval.json", tasks)
 
 
-def _alpaca_folder(ctx: PhaseContext, preparation: Manifest) -> Path:
-    return ctx.folder.fetch(preparation, f"{SUITES}alpaca-eval/", ctx.scratch / "alpaca-eval")
+def _suite_folder(ctx: PhaseContext, preparation: Manifest, name: str) -> Path:
+    """A suite's files, brought once: what is asked is planned from them before anything is judged by them."""
+    folder = ctx.scratch / name
+    return folder if folder.exists() else ctx.folder.fetch(preparation, f"{SUITES}{name}/", folder)
 
 
 def _alpaca(ctx: PhaseContext, preparation: Manifest, answers: Sequence[Sequence[Answer]], found: Found) -> None:
     config = ctx.config.evaluation.alpaca_eval
     assert config is not None
-    folder = _alpaca_folder(ctx, preparation)
+    folder = _suite_folder(ctx, preparation, "alpaca-eval")
     instructions = read_instructions(folder / INSTRUCTIONS)
     outputs = [answer.text for (answer,) in answers]
     with closing(suite_judge(ctx, "alpacaEval", config.judge, f"{ALPACA_FIELD}.judge")) as judge:
@@ -156,14 +158,10 @@ def _alpaca(ctx: PhaseContext, preparation: Manifest, answers: Sequence[Sequence
     )
 
 
-def _mt_bench_folder(ctx: PhaseContext, preparation: Manifest) -> Path:
-    return ctx.folder.fetch(preparation, f"{SUITES}mt-bench/", ctx.scratch / "mt-bench")
-
-
 def _mt_bench(ctx: PhaseContext, preparation: Manifest, answers: Sequence[Sequence[Answer]], found: Found) -> None:
     config = ctx.config.evaluation.mt_bench
     assert config is not None
-    questions = mt_bench.read_questions(_mt_bench_folder(ctx, preparation) / mt_bench.QUESTIONS)
+    questions = mt_bench.read_questions(_suite_folder(ctx, preparation, "mt-bench") / mt_bench.QUESTIONS)
     texts = [[answer.text for answer in turns] for turns in answers]
     with closing(suite_judge(ctx, "mtBench", config.judge, f"{mt_bench.FIELD}.judge")) as judge:
         ratings, judged = mt_bench.grade(judge, questions, texts, config.judge, ctx.stop.check)
