@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from selm_runtime.contract import Phase
 from support.moto_s3 import REGION, S3Server, s3_server
 from support.phase_world import PhaseWorld
-from support.stream_engines import PART_BYTES, Ask, engine_process
+from support.stream_engines import PART_BYTES, PROMPTS, Ask, engine_process
 from support.tiny_model import make_tiny_model, preference_rows
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
@@ -111,6 +111,21 @@ def test_the_tokens_are_the_folders(model: tuple[str, int], answer: Any) -> None
     (said,) = by_stream["weights"]
     assert said["way"] == "Stream"
     assert said["bytes"] > 3 * PART_BYTES
+
+
+def test_a_head_of_its_own_is_used_whatever_was_loaded_before(answer: Any, world: PhaseWorld) -> None:
+    """vLLM remembers by the model's path, the same for all of ours, that the first one's head was tied."""
+    answer(SHARDED, "Stream")
+    network = AutoModelForCausalLM.from_pretrained(
+        world.root / "own-head", dtype=torch.float32, tie_word_embeddings=False
+    ).eval()
+    tokens = answer(OWN_HEAD, "Stream")["tokens"]
+    for number, prompt in enumerate(PROMPTS):
+        likeliest: list[int] = []
+        with torch.inference_mode():
+            while len(likeliest) < 8 and likeliest[-1:] != [2]:
+                likeliest.append(int(network(torch.tensor([[*prompt, *likeliest]])).logits[0, -1].argmax()))
+        assert tokens[str(number)] == likeliest
 
 
 def test_a_store_that_hiccups_is_borne(answer: Any, server: S3Server) -> None:
