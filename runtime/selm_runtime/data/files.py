@@ -119,9 +119,17 @@ def _lines(path: Path, shown: str) -> Iterator[dict[str, Any]]:
 
 def _parsed(line: bytes, where: str) -> Any:
     try:
-        return json.loads(line)
-    except ValueError as error:
+        value = json.loads(line)
+        if b"\\u" in line:
+            _require_text(value)
+        return value
+    except (ValueError, RecursionError) as error:
         raise InvalidInput("InvalidData", f"{where} is no JSON: {error}") from error
+
+
+def _require_text(value: Any) -> None:
+    """Raises ValueError where a string has half of a surrogate pair: JSON's escapes can say it, no text can hold it."""
+    json.dumps(value, ensure_ascii=False).encode()
 
 
 def _array(path: Path, shown: str) -> Iterator[dict[str, Any]]:
@@ -138,8 +146,11 @@ def _array(path: Path, shown: str) -> Iterator[dict[str, Any]]:
         if text[position : position + 1] == "]":
             return
         try:
-            value, position = decoder.raw_decode(text, position)
-        except ValueError as error:
+            value, end = decoder.raw_decode(text, position)
+            if text.find("\\u", position, end) >= 0:
+                _require_text(value)
+            position = end
+        except (ValueError, RecursionError) as error:
             raise InvalidInput("InvalidData", f"{shown}, record {number} is no JSON: {error}") from error
         yield _record(value, f"{shown}, record {number}")
         number += 1

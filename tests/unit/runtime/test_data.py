@@ -289,6 +289,17 @@ def test_records_of_parquet(tmp_path: Path) -> None:
         ("x.jsonl", '{"a": 1}\n[1]', "x.jsonl, line 2: found .*allowed is an object"),
         ("x.json", '[{"a": "\udcff"}]', "x.json is no UTF-8 text"),
         ("x.json", '[{"a": 1}, {"b"', "x.json, record 1 is no JSON"),
+        (
+            "x.jsonl",
+            '{"a": "\\ud83d\\ude00"}\n{"a": "\\ud83d"}',
+            "x.jsonl, line 2 is no JSON: .*surrogates not allowed",
+        ),
+        (
+            "x.json",
+            '[{"a": "\\ud83d\\ude00"}, {"a": "\\ud83d"}]',
+            "x.json, record 1 is no JSON: .*surrogates not allowed",
+        ),
+        ("x.jsonl", '{"a": ' + "[" * 100_000, "x.jsonl, line 1 is no JSON: .*recursion"),
         ("x.json", "[3]", "x.json, record 0: found 3, allowed is an object"),
         ("x.parquet", "PAR1 not", "x.parquet cannot be read as Parquet"),
         ("x.arrow", "no Arrow", "x.arrow cannot be read as Arrow"),
