@@ -18,7 +18,7 @@ from selm_runtime.evaluate import run
 from selm_runtime.evaluate.suites import alpaca
 from selm_runtime.evaluate.suites.alpaca import Comparing, baseline_first, length_controlled, preference_for_first
 from selm_runtime.judge.chat import ChatReply
-from selm_runtime.prepare_suites import bring_suites
+from selm_runtime.prepare.suites import bring_suites
 from support.chat_server import ChatServer, Fault, Messages
 from support.phase_world import PhaseWorld
 from support.suite_world import suite_world

@@ -14,7 +14,7 @@ from selm_runtime.data.goals import asked_prompt, asking_for, score_of
 from selm_runtime.data.tokens import encode_prompt, load_tokenizer
 from selm_runtime.errors import InvalidInput
 from selm_runtime.generate.encode import encode_rows
-from selm_runtime.prepare_checks import check_score_columns
+from selm_runtime.prepare.checks import check_score_columns
 from selm_runtime.tables import PROMPTS
 from selm_runtime.train.data import PairCounts, bring_pairs
 from selm_runtime.train.pairs import Pair, PairTable, reversed_id

@@ -11,9 +11,9 @@ import pytest
 from selm_runtime.contract import JudgeConfig, Phase
 from selm_runtime.errors import InvalidInput, TemporaryFailure
 from selm_runtime.judge.chat import ChatReply, ChatRequest
-from selm_runtime.prepare_data import SplitRows
-from selm_runtime.prepare_judging import bring_judges, check_tests
-from selm_runtime.prepare_rows import Rows
+from selm_runtime.prepare.data import SplitRows
+from selm_runtime.prepare.judging import bring_judges, check_tests
+from selm_runtime.prepare.rows import Rows
 from selm_runtime.score import shard
 from selm_runtime.score.interface import PairwiseRanker, Scorable
 from selm_runtime.score.judge import GradingJudge, PairwiseJudge, judge_of, probe_judge

@@ -17,7 +17,7 @@ from selm_runtime.evaluate import engine, run
 from selm_runtime.evaluate.suites import mt_bench
 from selm_runtime.evaluate.suites.mt_bench import Question, conversation, figures, grading_prompt, rating
 from selm_runtime.judge.chat import ChatReply
-from selm_runtime.prepare_suites import bring_suites
+from selm_runtime.prepare.suites import bring_suites
 from support.chat_server import ChatServer, Fault, Messages
 from support.fake_engine import FakeEngine
 from support.phase_world import PhaseWorld

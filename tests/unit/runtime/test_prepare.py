@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from selm_runtime.errors import InvalidInput, TemporaryFailure
-from selm_runtime.prepare_checks import DataFacts, check_data
-from selm_runtime.prepare_models import check_config, wanted_files
-from selm_runtime.prepare_sources import HubSource, hub_errors, hub_repository
-from selm_runtime.prepare_tokenizer import check_dialogue
+from selm_runtime.prepare.checks import DataFacts, check_data
+from selm_runtime.prepare.models import check_config, wanted_files
+from selm_runtime.prepare.sources import HubSource, hub_errors, hub_repository
+from selm_runtime.prepare.tokenizer import check_dialogue
 from selm_runtime.tables import PROMPTS
 from support.phase_configs import phase_config
 from support.prepare_world import World

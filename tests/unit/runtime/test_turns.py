@@ -19,7 +19,7 @@ from selm_runtime.data.rows import PromptRow, read_rows, write_rows
 from selm_runtime.data.tokens import encode_prompt, encode_response
 from selm_runtime.data.turns import check_turns, encode_side, in_loss, outside_loss, segments, token_id
 from selm_runtime.errors import InvalidInput
-from selm_runtime.prepare_checks import DataFacts, check_data
+from selm_runtime.prepare.checks import DataFacts, check_data
 from selm_runtime.tables import PROMPTS
 from selm_runtime.train import model as models
 from selm_runtime.train.data import bring_pairs

@@ -13,7 +13,7 @@ from selm_runtime.data.rows import read_rows
 from selm_runtime.data.templates import Render, template_refused
 from selm_runtime.errors import InvalidInput
 from selm_runtime.phase import PhaseContext
-from selm_runtime.prepare_data import SplitRows, place_of
+from selm_runtime.prepare.data import SplitRows, place_of
 from selm_runtime.score.interface import Scorable
 from selm_runtime.score.rules import check_rule_values
 

@@ -25,7 +25,7 @@ from selm_runtime.data.fit import copy_places, fit, fittest, measured, rows_kept
 from selm_runtime.data.rows import BATCH_ROWS, read_rows
 from selm_runtime.data.tokens import load_tokenizer
 from selm_runtime.phase import PhaseContext
-from selm_runtime.prepare_models import Imported
+from selm_runtime.prepare.models import Imported
 from selm_runtime.tables import FIT
 
 FOLDER = "fit/"

@@ -1,4 +1,4 @@
-"""Preparation: what can be refused is refused here, what can change is pinned, what is elsewhere is brought in."""
+"""Preparation's course: data, models, selection, portions, commit."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from selm_runtime.engine import check_engine_args
 from selm_runtime.errors import STORE_UNAVAILABLE, InvalidInput, TemporaryFailure
 from selm_runtime.inputs import HELD_OUT
 from selm_runtime.phase import PhaseContext
-from selm_runtime.prepare_checks import DataFacts, check_data, check_model, check_score_columns, score_columns
-from selm_runtime.prepare_data import Dataset, SplitRows, read_split, resolve_data
-from selm_runtime.prepare_judging import bring_judges, check_tests
-from selm_runtime.prepare_models import Role, Wanted, import_model, publish_import, read_config
-from selm_runtime.prepare_rows import Rows, answered_by, asked_by, ruled_by, scored_by
-from selm_runtime.prepare_selection import publish_fit, select_rows
-from selm_runtime.prepare_sources import resolve_model
-from selm_runtime.prepare_suites import bring_suites
-from selm_runtime.prepare_tokenizer import check_dialogue, check_tokenizer, policy_render, template_render
+from selm_runtime.prepare.checks import DataFacts, check_data, check_model, check_score_columns, score_columns
+from selm_runtime.prepare.data import Dataset, SplitRows, read_split, resolve_data
+from selm_runtime.prepare.judging import bring_judges, check_tests
+from selm_runtime.prepare.models import Role, Wanted, import_model, publish_import, read_config
+from selm_runtime.prepare.rows import Rows, answered_by, asked_by, ruled_by, scored_by
+from selm_runtime.prepare.selection import publish_fit, select_rows
+from selm_runtime.prepare.sources import resolve_model
+from selm_runtime.prepare.suites import bring_suites
+from selm_runtime.prepare.tokenizer import check_dialogue, check_tokenizer, policy_render, template_render
 from selm_runtime.score.pair_rm import check_pair_rm_weights
 from selm_runtime.score.reward_model import check_head
 from selm_runtime.score.scorers import check_imported, check_scoring
@@ -36,7 +36,7 @@ from selm_runtime.train.quantized import check_quantization
 from selm_runtime.train.trackers import require_libraries
 
 
-def run(ctx: PhaseContext) -> None:
+def prepare(ctx: PhaseContext) -> None:
     """Commit `rows/portion-<n>.parquet`, `rows/held-out.parquet`, `model/*`, `scorers/<name>/*`, `suites/<suite>/*` and,
     with a selection, `fit/log-probs.parquet`.
 

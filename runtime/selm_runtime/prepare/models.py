@@ -17,7 +17,7 @@ from selm_runtime.artifacts.reader import RunReader
 from selm_runtime.artifacts.upload import persistently, upload_files
 from selm_runtime.errors import InvalidInput
 from selm_runtime.phase import PhaseContext
-from selm_runtime.prepare_sources import Source
+from selm_runtime.prepare.sources import Source
 
 Role = Literal["CausalLM", "RewardModel", "PairRM"]
 

@@ -15,7 +15,7 @@ from selm_runtime.data.formats import FieldError, detect_format, read_record
 from selm_runtime.data.rows import PromptRow, write_rows
 from selm_runtime.errors import InvalidInput
 from selm_runtime.phase import PhaseContext
-from selm_runtime.prepare_sources import HUB, HubSource, StoreSource, hub_errors, hub_repository
+from selm_runtime.prepare.sources import HUB, HubSource, StoreSource, hub_errors, hub_repository
 
 
 class Dataset(Protocol):

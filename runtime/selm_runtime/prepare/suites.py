@@ -22,8 +22,8 @@ from selm_runtime.evaluate.suites.lm_eval import FIELD as LM_EVAL
 from selm_runtime.evaluate.suites.lm_eval import check_tasks
 from selm_runtime.inputs import SUITES
 from selm_runtime.phase import PhaseContext
-from selm_runtime.prepare_judging import fetch_template
-from selm_runtime.prepare_sources import HUB, HubSource, Source, StoreSource, hub_repository
+from selm_runtime.prepare.judging import fetch_template
+from selm_runtime.prepare.sources import HUB, HubSource, Source, StoreSource, hub_repository
 from selm_runtime.score.judge import EASY_CASES
 from selm_runtime.score.judge_prompts import TEMPLATE
 

@@ -14,8 +14,8 @@ from selm_runtime.contract import JudgeConfig, ScoringConfig
 from selm_runtime.data.rows import BATCH_ROWS
 from selm_runtime.errors import InvalidInput
 from selm_runtime.phase import PhaseContext
-from selm_runtime.prepare_rows import Rows, scorable_of
-from selm_runtime.prepare_sources import StoreSource
+from selm_runtime.prepare.rows import Rows, scorable_of
+from selm_runtime.prepare.sources import StoreSource
 from selm_runtime.score.execution import snippets_of
 from selm_runtime.score.judge import probe_judge
 from selm_runtime.score.judge_prompts import TEMPLATE, JudgePrompt
