@@ -28,7 +28,7 @@ from selm_runtime.prepare.selection import publish_fit, select_rows
 from selm_runtime.prepare.sources import resolve_model
 from selm_runtime.prepare.suites import bring_suites
 from selm_runtime.prepare.tokenizer import check_dialogue, check_tokenizer, policy_render, template_render
-from selm_runtime.score.pair_rm import check_pair_rm_weights
+from selm_runtime.score.pair_rm_network import check_pair_rm_weights
 from selm_runtime.score.reward_model import check_head
 from selm_runtime.score.scorers import check_imported, check_scoring
 from selm_runtime.train.compiler import check_compile, made_for_gpus
@@ -148,7 +148,7 @@ def check_scorer(config: PhaseConfig, rows: Rows, wanted: Wanted, local: Path) -
 def check_weights(wanted: Wanted, local: Path, names: Collection[str]) -> None:
     """Whether a scorer's weights, by their names, are what its role needs. Imports torch."""
     if wanted.role == "PairRM":
-        check_pair_rm_weights(local, names, wanted.field)
+        check_pair_rm_weights(read_config(local, wanted.field), names, wanted.field)
     else:
         check_head(local, names, wanted.field, trust_remote_code=wanted.trust_remote_code)
 
