@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from selm_runtime.contract import OBJECTIVE_PARAMETERS, ObjectiveConfig, PhaseConfig
+from selm_runtime.reporting import MOST_METRICS
+from selm_runtime.train import metrics
 from selm_runtime.train.objectives import (
     OBJECTIVES,
     Needs,
@@ -325,3 +327,18 @@ def test_what_an_objective_needs_is_known_without_torch() -> None:
         "sys.exit(len(OBJECTIVES) != 14 or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_every_objectives_last_values_have_room_in_the_status(kind: str) -> None:
+    """A step's metrics are the objective's own, as the loop completes them."""
+    evaluated = OBJECTIVES[kind].evaluate(record(sums(1), sums(11)), settings(kind))
+    step = {name: float(values.mean()) for name, values in evaluated.metrics.items()}
+    step |= {"observedMean": 0.0, "observedDeviation": 1.0, "gradNorm": 1.0, "learningRate": 1e-6}
+    step |= metrics.estimates(step)
+    manifest = metrics.summary([step, step])
+    told = metrics.told(manifest, dict.fromkeys(("tokensPerSecond", "pairsPerSecond", "mfu", "memoryGiB"), 1.0))
+    assert max(len(manifest), len(told)) <= MOST_METRICS
+    explored = {"exploredLogRatioLast"} if "exploredLogRatio" in step else set()
+    assert told.keys() >= {"lossLast", "rewardMarginLast", "rewardChosenLast"} | explored
+    assert explored or not OBJECTIVES[kind].explores(settings(kind))
