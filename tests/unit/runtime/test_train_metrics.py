@@ -11,7 +11,6 @@ from typing import Any, cast
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tensorboardX.proto.event_pb2 import Event
 
 from selm_runtime.artifacts.file_store import FileStore
 from selm_runtime.train import tracking
@@ -20,6 +19,7 @@ from selm_runtime.train.pairs import Pair
 from selm_runtime.train.ranks import Ranks
 from selm_runtime.train.throughput import Lengths, Meter, Shape, peak_of, training_flops
 from selm_runtime.train.tracking import ENV_TENSORBOARD_LOGDIR, EventFiles, Tracking
+from support.event_files import events
 from support.phase_configs import phase_config
 from support.phase_folders import Pod
 from support.tiny_model import make_tiny_model
@@ -152,19 +152,6 @@ def test_a_tracker_that_hangs_holds_nobody_up(
     release.set()
     assert "did not take everything" in caplog.text
     assert "left out" in caplog.text
-
-
-def events(folder: Path) -> list[tuple[int, str, float]]:
-    """(step, tag, value) of every scalar in a folder's event files, by the records' framing."""
-    found = []
-    for path in sorted(folder.rglob("events.out.tfevents.*")):
-        data, at = path.read_bytes(), 0
-        while at < len(data):
-            length = int.from_bytes(data[at : at + 8], "little")
-            event = Event.FromString(data[at + 12 : at + 12 + length])
-            at += 12 + length + 4
-            found += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
-    return found
 
 
 def test_event_files_reach_the_pods_folder_with_the_steps_of_earlier_attempts(tmp_path: Path) -> None:

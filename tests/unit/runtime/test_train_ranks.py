@@ -16,6 +16,7 @@ from selm_runtime.train.data import bring_pairs
 from selm_runtime.train.job import METRICS_FILE, REFERENCE_FILE
 from selm_runtime.train.lr import learning_rate
 from selm_runtime.train.pairs import PairTable
+from support.event_files import events
 from support.plain_training import plain_losses, plain_sum
 from support.rank_patches import ending_after_one_step
 from support.train_ranks import Ended, train
@@ -110,6 +111,36 @@ def test_tables_beside_the_model_hold_every_step_and_the_reference_and_rates_sta
     assert outcome.rates["mfu"] == 0.0  # a CPU's peak is not known
     assert not set(outcome.rates) & {*steps[0], *manifest.metrics}
     assert len([key for key in world.stored(config) if "/tensorboard/events.out.tfevents." in key]) == 1
+
+
+STEP_METRICS = {
+    *("loss", "preferenceLoss", "optimism"),
+    *("rewardChosen", "rewardRejected", "rewardMargin", "rewardAccuracy"),
+    *("logProbChosen", "logProbRejected", "logProbExplored", "exploredLogRatio", "klReference"),
+    *("gradNorm", "learningRate"),
+}
+RATES = {"tokensPerSecond", "pairsPerSecond", "mfu", "memoryGiB"}
+
+
+def test_every_metric_is_in_the_table_and_the_trackers_have_the_rates_too(
+    world: TrainWorld, undisturbed: dict[int, Ended], tmp_path: Path
+) -> None:
+    config = world.config("undisturbed-2", zeroStage=2)
+    folder, manifest = world.phase_folder(config), undisturbed[2].manifest
+    assert manifest is not None
+    steps = folder.read_table(manifest, METRICS_FILE).to_pylist()
+    assert len(steps) == 4
+    for step in steps:
+        assert {name for name, value in step.items() if value is not None} >= {"step", *STEP_METRICS}
+        assert step["loss"] == pytest.approx(step["preferenceLoss"] + step["optimism"], abs=1e-6)
+        assert step["rewardMargin"] == pytest.approx(step["rewardChosen"] - step["rewardRejected"], abs=1e-6)
+    (key,) = (key for key in world.stored(config) if "/tensorboard/events.out.tfevents." in key)
+    folder.store.download(key, tmp_path / Path(key).name)
+    seen = events(tmp_path)
+    for number in (1, 2, 3, 4):
+        assert {name for at, name, _ in seen if at == number} >= {f"train/{name}" for name in STEP_METRICS}
+    assert {name for at, name, _ in seen if at == 4} >= {f"train/{name}" for name in RATES}
+    assert {value for _, name, value in seen if name == "train/mfu"} == {0.0}  # a CPU's peak is not known
 
 
 def test_the_exported_folder_is_a_whole_model_with_its_tokenizer(
