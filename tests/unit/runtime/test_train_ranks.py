@@ -135,7 +135,7 @@ def test_every_metric_is_in_the_table_and_the_trackers_have_the_rates_too(
         assert step["loss"] == pytest.approx(step["preferenceLoss"] + step["optimism"], abs=1e-6)
         assert step["rewardMargin"] == pytest.approx(step["rewardChosen"] - step["rewardRejected"], abs=1e-6)
     (key,) = (key for key in world.stored(config) if "/tensorboard/events.out.tfevents." in key)
-    folder.store.download(key, tmp_path / Path(key).name)
+    folder.store.download(f"{folder.place}/{key}", tmp_path / Path(key).name)
     seen = events(tmp_path)
     for number in (1, 2, 3, 4):
         assert {name for at, name, _ in seen if at == number} >= {f"train/{name}" for name in STEP_METRICS}
