@@ -149,7 +149,7 @@ def _default_env(settings: Settings) -> list[Json]:
 
 def _own_env(spec: SELMRunSpec, config: PhaseConfig, settings: Settings) -> list[Json]:
     env: list[Json] = [
-        {"name": ENV_PHASE_CONFIG, "value": config.model_dump_json(by_alias=True, exclude_none=True)},
+        {"name": ENV_PHASE_CONFIG, "value": config.for_pod()},
         {"name": ENV_WRITER_ID, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}},
         {"name": ENV_CACHE_DIR, "value": CACHE_PATH},
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -12,6 +13,13 @@ from selm_runtime.contract.sampling import GenerationConfig
 from selm_runtime.contract.scoring import ScoringConfig
 from selm_runtime.contract.sources import ArtifactsConfig, DataConfig, ModelConfig
 from selm_runtime.contract.training import TrainingConfig
+
+ADDED: tuple[tuple[str, str, object], ...] = (("training", "compile", False),)
+"""Settings that came later: group, name, and the value without effect, with which the operator leaves them out.
+
+A run keeps the image that it began with when the operator is upgraded, and an image refuses a setting that it does not
+know. So whoever adds a setting adds it here, and it reaches an older image only where somebody asks for it.
+"""
 
 
 class RunRef(ContractModel):
@@ -51,6 +59,14 @@ class PhaseConfig(ContractModel):
     push: PushConfig | None = None
     offline_iterations: tuple[int, ...] = ()
     """Iterations whose `pairs` is Offline by the schedule, so that Preparation can refuse data without pairs."""
+
+    def for_pod(self) -> str:
+        """As JSON for `ENV_PHASE_CONFIG`; what is in `ADDED` only where it is used."""
+        said: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        for group, name, unused in ADDED:
+            if said[group].get(name) == unused:
+                del said[group][name]
+        return json.dumps(said, separators=(",", ":"))
 
     def manifest_of(self, phase: Phase, iteration: int) -> str | None:
         """The digest of a committed phase's manifest, or None where it was skipped or not yet done."""

@@ -18,12 +18,26 @@ import pytest
 from selm_runtime import faults, phase
 from selm_runtime.artifacts.file_store import FileStore
 from selm_runtime.contract import Phase, PhaseConfig
+from selm_runtime.contract.phase_config import ADDED
 from selm_runtime.errors import InvalidInput, PeerLost, TemporaryFailure
 from selm_runtime.phase import PhaseContext
 from support.phase_configs import phase_config
 from support.phase_folders import commit_preparation
 
 Run = Callable[[PhaseContext], None]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_setting_that_came_later_reaches_a_pod_only_where_it_is_used(compiled: bool) -> None:
+    """The image that a run began with refuses a setting that it does not know."""
+    config = phase_config(phase="Training", iteration=1, training={"compile": compiled})
+    said = json.loads(config.for_pod())
+    assert ("compile" in said["training"]) == compiled
+    assert PhaseConfig.model_validate(said) == config
+    for group, name, unused in ADDED:
+        assert PhaseConfig.model_validate(said | {group: said[group] | {name: unused}}) == phase_config(
+            phase="Training", iteration=1
+        )
 
 
 class World:
