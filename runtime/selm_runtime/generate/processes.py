@@ -104,6 +104,9 @@ def generate_in_processes(
         while not pool.finished:
             stop.check()
             yield from pool.hear()
+    except EngineLost:
+        stop.check()  # what ends the pod may reach an engine first: then it is no failure
+        raise
     finally:
         pool.kill()
 

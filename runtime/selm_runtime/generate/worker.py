@@ -11,6 +11,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -108,13 +109,16 @@ def work(connection: Connection, task: WorkerTask, place: Place, parent: int) ->
     """The process' main function. SIGTERM is the pod's first process' matter, which ends its workers itself."""
     die_with_parent(parent)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _settle(place)
     try:
+        _settle(place)
         _serve(connection, task)
     except (InvalidInput, TemporaryFailure) as refusal:
         connection.send(Refused(refusal.reason, refusal.message, isinstance(refusal, TemporaryFailure)))
-    except (BrokenPipeError, EOFError):
-        os._exit(1)  # the pod's first process is gone or has no use for this one
+    except (BrokenPipeError, EOFError) as error:
+        # The pod's first process is gone or has no use for this one; or a pipe of the engine's own broke.
+        with suppress(OSError):
+            connection.send(LastWords(f"{type(error).__name__}: {error}"))
+        os._exit(1)
     except Exception as error:
         traceback.print_exc()
         connection.send(LastWords(f"{type(error).__name__}: {error}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from selm_runtime.artifacts.manifest import Manifest
 from selm_runtime.contract import Phase
 from selm_runtime.engine import KEPT, EngineSettings, Request
 from selm_runtime.errors import InvalidInput, TemporaryFailure
-from selm_runtime.generate import shard
+from selm_runtime.generate import processes, shard
 from selm_runtime.generate.processes import EngineLost, places
 from selm_runtime.generate.seeds import request_seed
 from selm_runtime.generate.work import response_chunks, units
@@ -177,6 +178,31 @@ def test_an_engine_that_does_not_start_ends_the_phase(case: str, tmp_path: Path,
     world = new_world(tmp_path / case, models)
     with pytest.raises(kind, match=message):
         generate(world, generation={**TWO, "engineArgs": {argument: True}})
+
+
+def test_an_engine_that_cannot_have_its_processors_says_so(
+    tmp_path: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard, "places", lambda *_, **__: [Place((100_000,), {})] * 2)
+    world = new_world(tmp_path / "nowhere", models)
+    with pytest.raises(EngineLost, match=r"ended with 1 \((OSError|ValueError): .*\) before its engine was there"):
+        generate(world, generation=TWO)
+
+
+def test_an_engine_that_is_lost_because_the_pod_ends_is_no_failure(
+    tmp_path: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal may reach an engine before it is the first process's matter alone."""
+    world = new_world(tmp_path / "ending", models)
+
+    def lost(_pool: object) -> Iterator[object]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise EngineLost("engine process 0 ended with -15 before its engine was there")
+        yield
+
+    monkeypatch.setattr(processes._Pool, "hear", lost)
+    with pytest.raises(TemporaryFailure, match="Preempted"):
+        generate(world, generation=TWO)
 
 
 def test_being_asked_to_go_leaves_no_engine(
