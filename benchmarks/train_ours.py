@@ -2,7 +2,7 @@
 
 What a pod's entry does before (models and pairs brought to the node) and after (the commit of the phase) is left out, as
 loading and saving are for the others. All else is in the clock: reference pass, its commit, optimizer steps with
-metrics, guards, event files and the probe of packed attention.
+metrics, guards, event files and the probe of packed attention. The most memory is read where the export begins.
 """
 
 from __future__ import annotations
