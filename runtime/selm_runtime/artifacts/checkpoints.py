@@ -74,15 +74,22 @@ class Checkpoints:
         return RunReader(self._store, self._config.run).fetch(checkpoint, prefix, into)
 
     def prune(self, keep: int) -> None:
-        """Remove all but the newest `keep` committed steps, and what was begun before them."""
+        """Remove all but the newest `keep` steps that are committed of this input, and what was begun before them.
+
+        Another input's may be further on, where a run was repaired: they keep none of this one's out, and go with `drop`.
+        """
         keys = [info.key for info in self._store.list(f"{checkpoints_place(self._folder)}/")]
-        kept = sorted(self._steps(keys))[-keep:] if keep > 0 else []
+        kept = sorted(filter(self._is_own, self._steps(keys)))[-keep:] if keep > 0 else []
         if kept:
             self._remove([key for key in keys if self._step_of(key) < kept[0]])
 
     def drop(self) -> None:
         """Remove all of them: the phase is committed."""
         self._remove([info.key for info in self._store.list(f"{checkpoints_place(self._folder)}/")])
+
+    def _is_own(self, step: int) -> bool:
+        place = checkpoint_place(self._folder, step)
+        return read_committed(self._store, place, Checkpoint, self._input_digest) is not None
 
     def _remove(self, keys: list[str]) -> None:
         # Pointers first: a checkpoint that is half removed is one that nobody takes.

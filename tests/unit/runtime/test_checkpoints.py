@@ -102,6 +102,24 @@ def test_pruning_keeps_the_newest_and_removes_what_was_begun_before(store: FileS
     assert steps == {"00000003", "00000005", "00000006"}
 
 
+def test_those_of_another_input_that_are_further_on_displace_none(store: FileStore, tmp_path: Path) -> None:
+    """A run that was repaired while suspended begins anew below the steps that it had come to."""
+    before = _pod(store, tmp_path, input_digest=digest_of("other learning rate"))
+    for step in (400, 500):
+        _checkpoint(before, step)
+    pod = _pod(store, tmp_path, "w2")
+    for step in (0, 50, 100):
+        _checkpoint(pod, step)
+        pod.folder.prune_checkpoints(2)
+        found = pod.folder.latest_checkpoint()
+        assert found is not None
+        assert found.step == step
+    below = pod.folder.latest_checkpoint(below=100)
+    assert below is not None
+    assert below.step == 50
+    assert pod.folder.latest_checkpoint(below=50) is None
+
+
 def test_all_are_removed_when_the_phase_commits(store: FileStore, tmp_path: Path) -> None:
     pod = _pod(store, tmp_path)
     _checkpoint(pod, 1)
