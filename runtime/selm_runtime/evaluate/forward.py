@@ -15,6 +15,7 @@ from selm_runtime.train.batches import micro_batches
 from selm_runtime.train.model import ResponseLogProbs, load
 from selm_runtime.train.packing import pack
 from selm_runtime.train.pairs import Pair, Tokens
+from selm_runtime.train.probe import check_packing
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class LoadedModel:
         dtype: torch.dtype = getattr(torch, inference_dtype(model, on_gpu=self._device.type == "cuda"))
         network = load(model, dtype=dtype, max_length=max_length, trust_remote_code=config.model.trust_remote_code)
         self._network: ResponseLogProbs | None = network.to(self._device).eval()
+        check_packing(self._network, self._device)
         self._budget = config.training.max_tokens_per_micro_batch
 
     @torch.inference_mode()

@@ -131,11 +131,14 @@ def check_policy(config: PhaseConfig, rows: Rows, data_format: str, local: Path)
     adapters = config.training.lora
     if adapters is not None:
         check_quantization(adapters, config.training.zero_stage)
-    if adapters is not None and adapters.target_modules:
-        # Imported here: nothing else in Preparation needs torch.
-        from selm_runtime.train.lora import check_targets_of
+    # Imported here: most of Preparation's pure parts need no torch.
+    from selm_runtime.train import lora, probe
 
-        check_targets_of(local, adapters, trust_remote_code=config.model.trust_remote_code)
+    shapes = probe.by_shapes(
+        local, max_length=config.training.max_length, trust_remote_code=config.model.trust_remote_code
+    )
+    if adapters is not None and adapters.target_modules:
+        lora.check_targets(shapes.causal_lm.base_model, adapters)
 
 
 def check_scorer(config: PhaseConfig, rows: Rows, wanted: Wanted, local: Path) -> None:

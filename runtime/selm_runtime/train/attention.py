@@ -27,6 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
+from selm_runtime.errors import InvalidInput
+from selm_runtime.train.architecture import beyond_window
 from selm_runtime.train.packing import Segment
 from selm_runtime.train.transfers import to_device
 
@@ -39,6 +41,9 @@ NAME = "selm_packed"
 """What `attn_implementation` is set to."""
 FLASH_CAPABILITY = (8, 0)
 """FlashAttention 2 needs an Ampere GPU or a newer one."""
+
+WITHOUT_EFFECT = frozenset({"position_ids", "use_cache", "output_attentions"})
+"""What layers hand to attention functions that does not change their result."""
 
 VarlenAttention = Callable[..., Any]
 """As `torch.nn.attention.varlen.varlen_attn`: [T, heads, d] queries, [K, kv heads, d] keys and values, cumulative
@@ -59,6 +64,10 @@ class PackedLayout:
         ]
         self.key_lengths = [length for segment in segments for length in (segment.prompt, *segment.responses)]
         self.block_key_lengths = [segment.prompt + length for segment in segments for length in segment.responses]
+        self.longest = max(self.block_key_lengths)
+        """Tokens of the longest prompt and response."""
+        self.attended = False
+        """Whether a layer has asked for it: one that has attention of its own sees across sequences."""
         self._masks: dict[tuple[int, int], Tensor] = {}
         self._varlen: tuple[Tensor, Tensor, Tensor] | None = None
 
@@ -103,16 +112,31 @@ def packed_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     layout: PackedLayout,
-    **_: Any,
+    sliding_window: int | None = None,
+    **others: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention function: [1, heads, T, d] query, [1, kv heads, T, d] key and value -> [1, T, heads, d].
 
-    `attention_mask` is not used: `layout` says all. Raises ValueError where the layer asks for what this cannot give
-    (dropout), rather than leave it out.
+    `layout` says which keys a query sees. Raises InvalidInput where the layer asks for more (a mask of its own, a cap on
+    its scores, a sink, dropout, a window that sequences exceed), rather than leave it out.
     """
-    del module, attention_mask
+    asked = {"attention_mask": attention_mask, **others}
+    more = [
+        name for name, value in asked.items() if name not in WITHOUT_EFFECT and value is not None and value is not False
+    ]
+    layout.attended = True
     if dropout:
-        raise ValueError("packed attention has no dropout: reference and policy must see the same network")
+        more.append("dropout")
+    if not getattr(module, "is_causal", True):
+        more.append("sight of later tokens")
+    if more:
+        raise InvalidInput(
+            "UnsupportedModel",
+            f"spec.model: the attention of {_kind(module)} asks for {', '.join(more)}; training has causal attention over "
+            "packed sequences and nothing beside it",
+        )
+    if sliding_window is not None and sliding_window < layout.longest:
+        raise beyond_window(sliding_window, layout.longest, _kind(module))
     if varlen_attn is not None and _flash_runs(query):
         return one_call(varlen_attn, query, key, value, layout, scaling), None
     return by_blocks(query, key, value, layout, scaling), None
@@ -133,7 +157,7 @@ def one_call(
         query_ends,
         key_ends,
         max(layout.query_lengths),
-        max(layout.block_key_lengths),
+        layout.longest,
         scale=scaling,
         window_size=(-1, 0),  # causal, aligned at the lower right
         enable_gqa=query.shape[1] != key.shape[1],
@@ -178,6 +202,10 @@ def _flash_runs(query: Tensor) -> bool:
         and query.dtype in (torch.bfloat16, torch.float16)
         and torch.cuda.get_device_capability(query.device) >= FLASH_CAPABILITY
     )
+
+
+def _kind(module: nn.Module) -> str:
+    return str(getattr(getattr(module, "config", None), "model_type", type(module).__name__))
 
 
 def _cumulative(lengths: list[int]) -> Tensor:

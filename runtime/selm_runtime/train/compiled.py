@@ -21,7 +21,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from selm_runtime.contract import TrainingConfig
 from selm_runtime.errors import InvalidInput
-from selm_runtime.train import attention, model, reference
+from selm_runtime.train import attention, probe, reference
 from selm_runtime.train.batches import Plan
 from selm_runtime.train.compiler import FIELD
 from selm_runtime.train.dropout import Masks
@@ -68,7 +68,7 @@ class Packing:
         sizes = PackSizes(-(-longest // (SIZES * ALIGNED)) * ALIGNED)
         whole = [*plans, reference.plan_of(rows, tokens, ranks=ranks, max_tokens=limit)] if rows else plans
         packs = (sum(tokens[row] for row in micro) for plan in whole for share in plan for micro in share)
-        return cls(sizes, tuple(sorted({sizes.of(length) for length in (*model.PROBE_LENGTHS, *packs)})))
+        return cls(sizes, tuple(sorted({sizes.of(length) for length in (*probe.PROBE_LENGTHS, *packs)})))
 
 
 def prepare(here: Surroundings, policy: ResponseLogProbs, packing: Packing, masks: Masks | None) -> None:

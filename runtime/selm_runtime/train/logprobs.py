@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 TILE_ELEMENTS = 1 << 24
 """Logits held at once: 64 MiB in float32."""
@@ -149,6 +150,8 @@ class TiledHead(nn.Module):
         self.weight = projection.weight
         self.bias = projection.bias
 
-    def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """[N, H] hidden states that predict [N] targets -> [N] log-probs in nats."""
+    def forward(self, hidden: Tensor, targets: Tensor | None = None) -> Tensor:
+        """[N, H] hidden states that predict [N] targets -> [N] log-probs in nats; without targets the logits [..., V]."""
+        if targets is None:
+            return functional.linear(hidden, self.weight, self.bias)
         return tiled_log_probs(hidden, self.weight, targets, bias=self.bias)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from torch import nn
 
@@ -17,6 +18,7 @@ from selm_runtime.train import (
     metrics,
     model,
     partition,
+    probe,
     quantized,
     reference,
     running,
@@ -97,7 +99,7 @@ def train(here: Surroundings) -> Outcome:
     with here.stage("initialize"):
         engine = Engine(policy.to(ranks.device), training)
     here.heed_stop("the model was loaded")
-    model.check_packing(engine.module, ranks.device, packing.sizes)
+    probe.check_packing(cast(model.ResponseLogProbs, engine.module), ranks.device, packing.sizes)
 
     if restored is None:
         if table is None:
@@ -228,7 +230,7 @@ def _reference_of_another_model(
     if here.config.training.compile:
         compiled.prepare(here, base, packing, None)
     with partition.gathering(base, here.config.training) as module:
-        model.check_packing(module, here.ranks.device, packing.sizes)
+        probe.check_packing(module, here.ranks.device, packing.sizes)
         return _reference(here, module, pairs, rows, packing)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from selm_runtime.contract import LoraConfig
 from selm_runtime.errors import InvalidInput
@@ -71,16 +70,6 @@ def check_targets(decoder: nn.Module, lora: LoraConfig) -> None:
             f"spec.training.lora.targetModules: found {', '.join(unknown) or 'none'}; allowed are names of linear modules "
             f"of the decoder, of which there are: {', '.join(linear_names(decoder)) or 'none'}",
         )
-
-
-def check_targets_of(path: Path, lora: LoraConfig, *, trust_remote_code: bool) -> None:
-    """`check_targets` by a model folder's configuration alone: no weights are read or made."""
-    config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            config, trust_remote_code=trust_remote_code
-        )
-    check_targets(model.base_model, lora)
 
 
 def linear_names(decoder: nn.Module) -> list[str]:

@@ -15,20 +15,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from selm_runtime.errors import InvalidInput
 from selm_runtime.train import attention, quantized
+from selm_runtime.train.architecture import check_architecture, fitting, silence
 from selm_runtime.train.attention import PackedLayout
 from selm_runtime.train.logprobs import TiledHead, sum_by_response
-from selm_runtime.train.packing import AS_THEY_ARE, PackedBatch, PackSizes, pack
-from selm_runtime.train.pairs import Pair
+from selm_runtime.train.packing import PackedBatch
 
 log = logging.getLogger(__name__)
-
-PACKING_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.5}
-"""Nats over a few tokens: far above rounding, far below what a token too many in sight does."""
-PROBE = (Pair(0, (3, 5, 7), (4, 6), (8, 9, 10)), Pair(1, (11, 3), (5, 5, 6, 4), (7,)))
-"""Two pairs, which `check_packing` runs together and each of their responses alone."""
-PROBE_LENGTHS = (*(pair.tokens for pair in PROBE), sum(pair.tokens for pair in PROBE))
-LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
-"""Config fields of models whose logits are more than a linear map of the hidden state."""
 
 
 class CausalLM(Protocol):
@@ -37,6 +29,8 @@ class CausalLM(Protocol):
     config: Any
     base_model: nn.Module
 
+    def __call__(self, *, input_ids: Tensor, attention_mask: Tensor, use_cache: bool) -> Any: ...
+    def set_attn_implementation(self, attn_implementation: str) -> None: ...
     def get_output_embeddings(self) -> nn.Module: ...
     def set_output_embeddings(self, module: nn.Module) -> None: ...
     def gradient_checkpointing_enable(self, **options: Any) -> None: ...
@@ -57,14 +51,28 @@ class ResponseLogProbs(nn.Module):
     def causal_lm(self) -> CausalLM:
         return cast(CausalLM, self.model)
 
-    def forward(self, batch: PackedBatch) -> Tensor:
-        """Summed log-probs [R] of the batch's distinct responses, in nats: float32, or float64 for such a model."""
+    def forward(self, batch: PackedBatch, stock: bool = False) -> Tensor:
+        """Summed log-probs [R] of the batch's distinct responses, in nats: float32, or float64 for such a model.
+
+        `stock`: of the one response of a batch by the model's own forward pass, head included, as transformers runs it
+        with the attention that it is set to.
+        """
+        if stock:
+            ids = batch.input_ids
+            whole = self.causal_lm(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+            logits = whole.logits[0, batch.predicts]
+            every = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+            return sum_by_response(every.gather(1, batch.targets[:, None])[:, 0], batch.response_of, 1)
+        layout = PackedLayout(batch.segments, batch.tail)
         output = self.causal_lm.base_model(
-            input_ids=batch.input_ids,
-            position_ids=batch.position_ids,
-            use_cache=False,
-            layout=PackedLayout(batch.segments, batch.tail),
+            input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False, layout=layout
         )
+        if not layout.attended:
+            raise InvalidInput(
+                "UnsupportedModel",
+                f"spec.model: {self.causal_lm.config.get_text_config().model_type} has attention of its own; training needs "
+                "a decoder that calls it by transformers' AttentionInterface",
+            )
         hidden = output.last_hidden_state[0, batch.predicts]
         log_probs = self.causal_lm.get_output_embeddings()(hidden, batch.targets)
         return sum_by_response(log_probs, batch.response_of, len(batch.lengths))
@@ -85,19 +93,21 @@ def load(
     """
     config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
     check_architecture(config, max_length)
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path,
-            config=config,
-            dtype=dtype,
-            attn_implementation=attention.NAME,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are named and refused below, not trained from random values
-            trust_remote_code=trust_remote_code,
-            **options,
-        )
-    except (OSError, ValueError) as error:
-        raise InvalidInput("ModelNotLoadable", f"spec.model: transformers cannot load it: {error}") from error
+    silence(config)
+    with fitting(config.get_text_config().model_type):
+        try:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                path,
+                config=config,
+                dtype=dtype,
+                attn_implementation=attention.NAME,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named and refused below, not trained from random values
+                trust_remote_code=trust_remote_code,
+                **options,
+            )
+        except (OSError, ValueError) as error:
+            raise InvalidInput("ModelNotLoadable", f"spec.model: transformers cannot load it: {error}") from error
     model, info = loaded
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if info[problem]:
@@ -108,6 +118,15 @@ def load(
                 f"({names}); every weight of the architecture must be in the files, and no other",
             )
     quantized.multiply_alike_everywhere(model)
+    return for_packing(model)
+
+
+def for_packing(model: Any) -> ResponseLogProbs:
+    """Give a causal language model, loaded with our attention, the tiled head, and take its dropout.
+
+    Raises InvalidInput where its head is none that can be replaced.
+    """
+    kind = model.config.get_text_config().model_type
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -117,62 +136,9 @@ def load(
             "UnsupportedModel", f"spec.model: the output head is {type(head).__name__}; training needs a linear one"
         )
     if model.base_model is model:
-        raise InvalidInput("UnsupportedModel", f"spec.model: {config.model_type} has no decoder apart from its head")
+        raise InvalidInput("UnsupportedModel", f"spec.model: {kind} has no decoder apart from its head")
     model.set_output_embeddings(TiledHead(head))
     return ResponseLogProbs(model)
-
-
-def check_architecture(config: Any, max_length: int) -> None:
-    """Refuse what packing or the tiled head would silently compute differently. Raises InvalidInput."""
-    config = config.get_text_config()
-    kind = config.model_type
-    for field in LOGIT_TRANSFORMS:
-        if getattr(config, field, None) not in (None, 1.0):
-            raise InvalidInput(
-                "UnsupportedModel",
-                f"spec.model: {kind} has {field}={getattr(config, field)}; training needs logits that are a plain "
-                "linear map of the last hidden state",
-            )
-    window = getattr(config, "sliding_window", None)
-    if window is not None and getattr(config, "use_sliding_window", True) and window < max_length:
-        raise InvalidInput(
-            "UnsupportedModel",
-            f"spec.training.maxLength: {max_length} is longer than the sliding attention window of {kind} ({window}); "
-            "allowed is at most the window",
-        )
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None and max_length > positions:
-        raise InvalidInput(
-            "SequenceTooLong",
-            f"spec.training.maxLength: {max_length} is more than the {positions} positions of the model",
-        )
-    for name in ("attention_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop", "hidden_dropout"):
-        if getattr(config, name, 0.0):
-            setattr(config, name, 0.0)
-
-
-def check_packing(module: nn.Module, device: torch.device, sizes: PackSizes = AS_THEY_ARE) -> None:
-    """Run two packed pairs and each of their responses alone; raise InvalidInput (`UnsupportedModel`) if they differ.
-
-    A layer that mixes neighbouring tokens other than by the attention that we replace (convolution, state space, an
-    implementation of its own) would let responses see each other, and train on nonsense without a word. A forward pass
-    of some ten tokens, the same on every rank.
-    """
-    with torch.no_grad():
-        packed = module(pack(PROBE, explored=False).filled(sizes).to(device))
-        alone = [
-            module(pack([Pair(pair.row, pair.prompt, response, response)], explored=False).filled(sizes).to(device))
-            for pair in PROBE
-            for response in pair.responses
-        ]
-    difference = float((packed - torch.cat(alone)).abs().max())
-    allowed = PACKING_TOLERANCE[next(module.parameters()).dtype]
-    if not difference <= allowed:
-        raise InvalidInput(
-            "UnsupportedModel",
-            f"spec.model: its layers see across packed sequences (log-probs differ by {difference:.3g} nats, allowed "
-            f"are {allowed:g}); training needs a decoder whose tokens mix by attention alone",
-        )
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from selm_runtime.errors import InvalidInput
 from selm_runtime.train import attention
 from selm_runtime.train.attention import PackedLayout, by_blocks, one_call
 from selm_runtime.train.packing import Segment
@@ -164,5 +165,5 @@ def test_dropout_is_refused_and_the_cpu_takes_blocks(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(attention, "varlen_attn", None)
     output, _ = attention.packed_attention(torch.nn.Identity(), *tensors, None, layout=layout)
     assert output.shape == (1, 3, 1, 2)
-    with pytest.raises(ValueError, match="dropout"):
+    with pytest.raises(InvalidInput, match="dropout"):
         attention.packed_attention(torch.nn.Identity(), *tensors, None, dropout=0.1, layout=layout)

@@ -259,38 +259,3 @@ def test_weights_that_the_files_lack_are_refused(tmp_path: Path) -> None:
     save_file(weights, file, metadata={"format": "pt"})
     with pytest.raises(InvalidInput, match="up_proj"):
         models.load(model, dtype=torch.float32, max_length=MAX_LENGTH)
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"final_logit_softcapping": 30.0}, "final_logit_softcapping"),
-        ({"logits_scaling": 8.0}, "logits_scaling"),
-        ({"sliding_window": 32}, "sliding attention window"),
-        ({"max_position_embeddings": 32}, "32 positions"),
-    ],
-)
-def test_an_architecture_that_would_be_computed_differently_is_refused(change: dict[str, object], says: str) -> None:
-    with pytest.raises(InvalidInput, match=says):
-        models.check_architecture(LlamaConfig(**{**SMALL, **change}), MAX_LENGTH)
-
-
-class Leaky(torch.nn.Module):
-    """Stands in for a decoder with a convolution: each token's hidden state takes in its neighbour's."""
-
-    def __init__(self, inner: torch.nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        output: Tensor = self.inner(hidden)
-        return output + output.roll(1, dims=1)
-
-
-def test_a_model_whose_layers_see_across_packed_sequences_is_refused(tiny: Path) -> None:
-    policy = models.load(tiny, dtype=torch.float32, max_length=MAX_LENGTH)
-    models.check_packing(policy, torch.device("cpu"))
-    decoder = policy.causal_lm.base_model
-    decoder.norm = Leaky(decoder.get_submodule("norm"))
-    with pytest.raises(InvalidInput, match="across packed sequences"):
-        models.check_packing(policy, torch.device("cpu"))

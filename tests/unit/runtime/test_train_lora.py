@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from selm_runtime.contract import LoraConfig
 from selm_runtime.errors import InvalidInput
-from selm_runtime.train import lora
+from selm_runtime.train import lora, probe
 from selm_runtime.train import model as models
 from selm_runtime.train.model import ResponseLogProbs
 from selm_runtime.train.packing import pack
@@ -157,6 +157,7 @@ def test_recomputing_activations_changes_no_bit_of_an_adapters_gradient(tiny: Pa
 
 def test_target_modules_are_checked_by_the_configuration_alone(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes((tiny / "config.json").read_bytes())
-    lora.check_targets_of(tmp_path, LoraConfig(target_modules=("q_proj", "mlp.down_proj")), trust_remote_code=False)
+    decoder = probe.by_shapes(tmp_path, max_length=64).causal_lm.base_model
+    lora.check_targets(decoder, LoraConfig(target_modules=("q_proj", "mlp.down_proj")))
     with pytest.raises(InvalidInput, match="found wqkv; allowed are names of linear modules of the decoder"):
-        lora.check_targets_of(tmp_path, LoraConfig(target_modules=("q_proj", "wqkv")), trust_remote_code=False)
+        lora.check_targets(decoder, LoraConfig(target_modules=("q_proj", "wqkv")))
