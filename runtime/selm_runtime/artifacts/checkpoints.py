@@ -10,7 +10,7 @@ from pydantic import Field
 
 from selm_runtime.artifacts.layout import POINTER, checkpoint_place, checkpoints_place, pointer_key, writer_path
 from selm_runtime.artifacts.manifest import FileEntry, Manifest, content_digest
-from selm_runtime.artifacts.pointer import commit_manifest, read_committed
+from selm_runtime.artifacts.pointer import commit_manifest, read_committed, read_pointer
 from selm_runtime.artifacts.reader import RunReader
 from selm_runtime.artifacts.store import Store
 from selm_runtime.artifacts.upload import upload_files
@@ -83,6 +83,16 @@ class Checkpoints:
         if kept:
             self._remove([key for key in keys if self._step_of(key) < kept[0]])
 
+    def drop_after(self, step: int) -> None:
+        """Remove those of later steps than the one that is gone on from; all with -1.
+
+        They are damaged, lost, of another world shape or made from another input: left there, they would keep the place of
+        new ones. What a later attempt committed stays.
+        """
+        keys = [info.key for info in self._store.list(f"{checkpoints_place(self._folder)}/")]
+        later = {found for found in self._steps(keys) if found > step and self._is_of_later_attempt(found)}
+        self._remove([key for key in keys if self._step_of(key) > step and self._step_of(key) not in later])
+
     def drop(self) -> None:
         """Remove all of them: the phase is committed."""
         self._remove([info.key for info in self._store.list(f"{checkpoints_place(self._folder)}/")])
@@ -90,6 +100,10 @@ class Checkpoints:
     def _is_own(self, step: int) -> bool:
         place = checkpoint_place(self._folder, step)
         return read_committed(self._store, place, Checkpoint, self._input_digest) is not None
+
+    def _is_of_later_attempt(self, step: int) -> bool:
+        pointer = read_pointer(self._store, checkpoint_place(self._folder, step))
+        return pointer is not None and pointer.attempt > self._config.attempt
 
     def _remove(self, keys: list[str]) -> None:
         # Pointers first: a checkpoint that is half removed is one that nobody takes.

@@ -302,9 +302,9 @@ class PhaseFolder:
         """Keep the newest `keep` committed ones."""
         self.checkpoints.prune(keep)
 
-    def drop_checkpoints(self) -> None:
-        """Remove all; `commit` of Training does it."""
-        self.checkpoints.drop()
+    def drop_checkpoints_after(self, step: int) -> None:
+        """Remove those of later steps than the one that is gone on from; all with -1."""
+        self.checkpoints.drop_after(step)
 
     def _identity(self, entries: tuple[FileEntry, ...]) -> dict[str, Any]:
         return {

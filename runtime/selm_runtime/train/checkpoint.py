@@ -64,7 +64,7 @@ class _Commit:
 
 
 def world_facts(training: TrainingConfig) -> dict[str, int]:
-    """What the parts of a checkpoint fit: changed, training begins anew (parts are not resharded)."""
+    """What the parts of a checkpoint fit: changed, training begins anew from its first step (parts are not resharded)."""
     return {"nodes": training.nodes, "ranksPerNode": training.ranks_per_node, "zeroStage": zero_stage_of(training)}
 
 
@@ -103,13 +103,15 @@ class Checkpointer:
     def restore(self, stop: Stop) -> tuple[Progress, Path | None] | None:
         """The newest checkpoint of this input and world shape that verifies: (progress, folder for `Engine.load`).
 
-        The folder is None at step 0. Leftovers of another world shape are removed, so that they cannot stand in the
-        way of new ones. `stop` is looked at between files: TemporaryFailure on every rank once one was asked to go.
+        The folder is None at step 0, which fits any world: the reference is the same on any number of ranks. What cannot
+        be gone on from is removed, so that it stands in no new one's way. `stop` is looked at between files:
+        TemporaryFailure on every rank once one was asked to go.
         """
         below: int | None = None
         while True:
             found = self._ranks.from_first(self._newest(below) if self._ranks.is_first else None)
             if found is None:
+                self._go_on_from(-1)
                 return None
             into = self._scratch / "restored" / str(found.step)
             fetched = self._fetch(found, into, stop)
@@ -117,23 +119,27 @@ class Checkpointer:
             if asked:
                 raise TemporaryFailure("Preempted", "the pod was asked to end while a checkpoint was brought to it")
             if not failed:
+                self._go_on_from(found.step)
                 return self._read(found, into)
             below = found.step
 
     def _newest(self, below: int | None) -> Checkpoint | None:
         found = self._folder.latest_checkpoint(below=below)
-        if found is not None and found.facts != world_facts(self._training):
-            self._reporter.event(
-                "warning",
-                reason="CheckpointOfAnotherWorld",
-                step=found.step,
-                made_by=found.facts,
-                this_attempt=world_facts(self._training),
-                message="training begins anew from its reference pass",
-            )
-            self._folder.drop_checkpoints()
-            return None
-        return found
+        if found is None or found.step == 0 or found.facts == world_facts(self._training):
+            return found
+        self._reporter.event(
+            "warning",
+            reason="CheckpointOfAnotherWorld",
+            step=found.step,
+            made_by=found.facts,
+            this_attempt=world_facts(self._training),
+            message="training begins anew from its first step",
+        )
+        return self._folder.latest_checkpoint(below=1)
+
+    def _go_on_from(self, step: int) -> None:
+        if self._ranks.is_first:
+            self._folder.drop_checkpoints_after(step)
 
     def _fetch(self, checkpoint: Checkpoint, into: Path, stop: Stop) -> bool:
         """Bring what this node's ranks need; False where a file is damaged or gone, or the pod is to go."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -20,31 +19,13 @@ from selm_runtime.train.checkpoint import Checkpointer, Progress, asked_to_go
 from selm_runtime.train.engine import Engine
 from selm_runtime.train.ranks import PATIENT, PROMPT, Ranks
 from selm_runtime.train.reference import ReferenceTable
+from support.lone_rank import Alone
 from support.phase_configs import phase_config
 from support.phase_folders import Pod
 
 CONFIG = phase_config(phase="Training", iteration=1)
 LONGEST_BACKOFF_SECONDS = 20
 """Of boto3 between two attempts."""
-
-
-class Alone:
-    """The only rank."""
-
-    rank = 0
-    is_first = True
-
-    def most(self, values: Sequence[float]) -> list[float]:
-        return [float(value) for value in values]
-
-    def gather(self, value: Any) -> list[Any]:
-        return [value]
-
-    def from_first(self, value: Any) -> Any:
-        return value
-
-    def barrier(self) -> None:
-        """Nobody else is to come."""
 
 
 class SilentStore(FileStore):
