@@ -41,8 +41,9 @@ class GuardSpec(SpecModel):
         Field(
             gt=0,
             le=1_000_000,
-            description="the nats by which the explored responses' log-probability may fall below the reference's, in the "
-            "mean of an optimizer step.",
+            description="the nats by which the log-probability of the responses that the exploring term lowers may fall below the "
+            "reference's, in the mean of an optimizer step: the explored ones, with GEB the rejected, with VPO calibrated on "
+            "the chosen those.",
         ),
         Default("no limit"),
     ] = None

@@ -37,7 +37,7 @@ from selm_runtime.train.ranks import PATIENT, PROMPT
 from selm_runtime.train.reference import ReferenceTable
 from selm_runtime.train.step import Steps
 from selm_runtime.train.surroundings import Surroundings
-from selm_runtime.train.throughput import Lengths, Shape
+from selm_runtime.train.throughput import Lengths, Shape, is_of_expert
 from selm_runtime.train.tracking import EventFiles, Tracking
 from selm_runtime.train.transfers import Unread
 
@@ -77,6 +77,7 @@ def train(here: Surroundings) -> Outcome:
     with here.stage("load"):
         policy = here.load(here.job.policy)
     whole = sum(map(quantized.elements, policy.parameters()))
+    experts = sum(quantized.elements(each) for name, each in policy.named_parameters() if is_of_expert(name))
     masks = Masks(config.seed, config.iteration)
     if training.lora is not None:
         lora.add_adapters(
@@ -88,7 +89,8 @@ def train(here: Surroundings) -> Outcome:
         )
         lora.add_dropout(policy, training.lora, masks)
         policy.eval()  # as it was loaded; what peft adds begins in training mode
-    shape = Shape.of(policy.causal_lm.config, whole, adapters=lora.size(policy) if training.lora is not None else None)
+    adapters = lora.size(policy) if training.lora is not None else None
+    shape = Shape.of(policy.causal_lm.config, whole, experts=experts, adapters=adapters)
     model.enable_checkpointing_if_needed(
         policy,
         tokens=packing.sizes.of(batches.largest_micro_batch(plans, tokens)),
@@ -187,12 +189,14 @@ def _watched(here: Surroundings, step: int, step_metrics: Mapping[str, float]) -
     """The guard's word on a step, for its metrics and for whoever follows the log."""
     limits = here.config.training.guard
     found = guard.watch(step, step_metrics, limits)
-    if guard.is_worth_telling(step_metrics, limits) and here.ranks.is_first:
+    name = guard.watched(step_metrics)
+    if name is not None and guard.is_worth_telling(step_metrics, limits) and here.ranks.is_first:
         here.reporter.event(
             "warning",
             reason="ExploredLogRatio",
             step=step,
-            explored_log_ratio=step_metrics[metrics.EXPLORED],
+            metric=name,
+            log_ratio=step_metrics[name],
             max_log_ratio=limits.max_log_ratio,
         )
     return found

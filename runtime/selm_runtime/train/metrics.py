@@ -12,11 +12,9 @@ import torch
 from torch import Tensor
 
 from selm_runtime.errors import InvalidInput
+from selm_runtime.train.objectives.base import EXPLORED
 from selm_runtime.train.ranks import Ranks
 from selm_runtime.train.transfers import StepFigures, to_device
-
-EXPLORED = "exploredLogRatio"
-"""Mean log pi - log pi_ref of a step's explored responses, in nats."""
 
 REPORTED = (
     "loss",

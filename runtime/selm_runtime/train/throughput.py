@@ -5,12 +5,13 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from selm_runtime.data.turns import in_loss
 from selm_runtime.train.pairs import Pair
 from selm_runtime.train.ranks import Ranks
 
@@ -34,10 +35,16 @@ PEAK_BF16_FLOPS = {
 """Dense bf16 products a second, by the vendor's data sheets; the longest name that a device's own name holds counts."""
 
 
+ALL_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+CHOSEN_EXPERTS = ("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "top_k_experts")
+"""Config fields of how many experts a layer has, and to how many a token is sent."""
+
+
 @dataclass(frozen=True)
 class Shape:
     """What a causal language model costs: parameters of the blocks, of the output head, layers and attention width.
 
+    Of a block's experts those count that a token is sent to.
     `adapters`: parameters that are trained in place of all those, which then are frozen; None: all are trained.
     """
 
@@ -48,10 +55,10 @@ class Shape:
     adapters: int | None = None
 
     @classmethod
-    def of(cls, config: Any, parameters: int, *, adapters: int | None = None) -> Shape | None:
+    def of(cls, config: Any, parameters: int, *, experts: int = 0, adapters: int | None = None) -> Shape | None:
         """From a Hugging Face config and the number of its parameters, tied ones counted once; None where it is silent.
 
-        Embeddings are looked up, not multiplied: they are in neither `blocks` nor `head`, unless tied to the head.
+        `experts`: how many of the parameters belong to experts that a router chooses among. Embeddings are looked up, not multiplied: they are in neither `blocks` nor `head`, unless tied to the head.
         """
         names = ("vocab_size", "hidden_size", "num_attention_heads", "num_hidden_layers")
         if not all(isinstance(getattr(config, name, None), int) for name in names):
@@ -59,9 +66,29 @@ class Shape:
         head = config.vocab_size * config.hidden_size
         embeddings = head if config.tie_word_embeddings else 2 * head
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        idle = 0
+        if experts:
+            chosen, there = _first_of(config, CHOSEN_EXPERTS), _first_of(config, ALL_EXPERTS)
+            if chosen is None or there is None:
+                return None
+            idle = experts - round(experts * chosen / there)
         return cls(
-            parameters - embeddings, head, config.num_hidden_layers, width * config.num_attention_heads, adapters
+            blocks=parameters - embeddings - idle,
+            head=head,
+            layers=config.num_hidden_layers,
+            attention_width=width * config.num_attention_heads,
+            adapters=adapters,
         )
+
+
+def is_of_expert(name: str) -> bool:
+    """Whether a parameter of that name belongs to experts that a router chooses among; shared ones serve every token."""
+    return ".experts." in name
+
+
+def _first_of(config: Any, names: Sequence[str]) -> int | None:
+    found = (getattr(config, name, None) for name in names)
+    return next((value for value in found if isinstance(value, int) and value > 0), None)
 
 
 @dataclass(frozen=True)
@@ -70,10 +97,13 @@ class Lengths:
 
     prompt: int
     responses: tuple[int, ...]
+    only_read: int = 0
+    """Of the responses' tokens, those that are not predicted: a tool's or user's words between turns."""
 
     @classmethod
     def of(cls, pair: Pair) -> Lengths:
-        return cls(len(pair.prompt), tuple(len(response) for response in pair.responses))
+        only_read = sum(not in_loss(token) for response in pair.responses for token in response)
+        return cls(len(pair.prompt), tuple(len(response) for response in pair.responses), only_read)
 
     @property
     def tokens(self) -> int:
@@ -84,14 +114,14 @@ class Lengths:
 def training_flops(shape: Shape, pairs: Iterable[Lengths]) -> float:
     """Useful products of one optimizer step: forward and backward, nothing that is padding, a repetition or a recompute.
 
-    6 x block parameters x distinct tokens, 6 x head parameters x response tokens, and for attention 12 x layers x width
+    6 x block parameters x distinct tokens, 6 x head parameters x predicted tokens, and for attention 12 x layers x width
     x the (query, key) pairs that the causal mask lets through. Frozen weights count 4, they have no gradient of their
     own, and the adapters' parameters 6.
     """
     tokens = predicted = attended = 0
     for pair in pairs:
         tokens += pair.tokens
-        predicted += sum(pair.responses)
+        predicted += sum(pair.responses) - pair.only_read
         attended += pair.prompt * (pair.prompt + 1) // 2
         attended += sum(length * pair.prompt + length * (length + 1) // 2 for length in pair.responses)
     passes = 6.0 if shape.adapters is None else 4.0

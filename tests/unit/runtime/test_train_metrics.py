@@ -17,7 +17,7 @@ from selm_runtime.train import tracking
 from selm_runtime.train.metrics import write_history
 from selm_runtime.train.pairs import Pair
 from selm_runtime.train.ranks import Ranks
-from selm_runtime.train.throughput import Lengths, Meter, Shape, peak_of, training_flops
+from selm_runtime.train.throughput import Lengths, Meter, Shape, is_of_expert, peak_of, training_flops
 from selm_runtime.train.tracking import ENV_TENSORBOARD_LOGDIR, EventFiles, Tracking
 from support.event_files import events
 from support.phase_configs import phase_config
@@ -48,6 +48,47 @@ def test_flops_count_each_distinct_token_once() -> None:
     frozen = Shape(blocks=1000, head=100, layers=2, attention_width=8, adapters=10)
     expected = 4 * (1000 * 6 + 100 * 3) + 6 * 10 * 6 + 12 * 2 * 8 * (6 + 9 + 4)
     assert training_flops(frozen, [pair]) == expected
+
+
+def test_words_that_a_response_only_reads_are_not_predicted() -> None:
+    pair = Lengths.of(Pair(0, (1, 2), (4, ~7, ~8, 5), (6,)))
+    assert pair == Lengths(2, (4, 1), only_read=2)
+    shape = Shape(blocks=1000, head=100, layers=0, attention_width=8)
+    assert training_flops(shape, [pair]) == 6 * (1000 * 7 + 100 * 3)
+
+
+def test_of_experts_those_count_that_a_token_is_sent_to() -> None:
+    from transformers import AutoModelForCausalLM, MixtralConfig, Qwen2MoeConfig
+
+    small = {
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "vocab_size": 40,
+    }
+    moe = {
+        "num_experts": 6,
+        "moe_intermediate_size": 8,
+        "shared_expert_intermediate_size": 12,
+        "num_experts_per_tok": 2,
+    }
+    mixtral: Any = MixtralConfig(**small, num_key_value_heads=1, num_local_experts=8, num_experts_per_tok=2)
+    qwen: Any = Qwen2MoeConfig(**small, **moe, num_key_value_heads=1, decoder_sparse_step=1)
+    for config, idle in (
+        (mixtral, 2 * 6 * 3 * 16 * 24),
+        (qwen, 2 * 4 * 3 * 16 * 8),
+    ):  # layers x experts x three matrices
+        with torch.device("meta"):
+            model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        named = dict(model.named_parameters())
+        whole = sum(each.numel() for each in named.values())
+        experts = sum(each.numel() for name, each in named.items() if is_of_expert(name))
+        shape = Shape.of(config, whole, experts=experts)
+        assert shape is not None
+        assert shape.blocks == whole - 2 * 40 * 16 - idle
+    silent = SimpleNamespace(**small, tie_word_embeddings=False, num_experts=6)
+    assert Shape.of(silent, whole, experts=experts) is None, "never a guess"
 
 
 def test_the_shape_of_a_model_counts_what_is_multiplied(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from selm_runtime.contract import OBJECTIVE_PARAMETERS, ObjectiveConfig, PhaseConfig
 from selm_runtime.reporting import MOST_METRICS
-from selm_runtime.train import metrics
+from selm_runtime.train import guard, metrics
 from selm_runtime.train.objectives import (
     OBJECTIVES,
     Needs,
@@ -71,6 +71,24 @@ def test_the_gradient_is_equation_4_3() -> None:
     torch.testing.assert_close(policy.rejected.grad, push, rtol=0, atol=1e-12)
     weight = torch.full_like(push, config.alpha * config.beta)
     torch.testing.assert_close(policy.explored.grad, weight, rtol=0, atol=1e-12)
+
+
+def test_the_guard_has_a_log_ratio_of_whatever_responses_an_exploring_term_lowers() -> None:
+    policy, reference = sums(1), sums(11)
+
+    def ratios_of(config: ObjectiveConfig) -> dict[str, list[float]]:
+        found = OBJECTIVES[config.type].evaluate(record(policy, reference), config).metrics
+        return {name: found[name].tolist() for name in guard.WATCHED if name in found}
+
+    rejected = {"loweredLogRatio": (policy.rejected - reference.rejected).tolist()}
+    chosen = {"loweredLogRatio": (policy.chosen - reference.chosen).tolist()}
+    assert ratios_of(settings("GEB")) == rejected
+    assert ratios_of(settings("VPO", vpo={"sign": "Online", "calibration": "Chosen"})) == chosen
+    for kind in EXPLORING:
+        assert list(ratios_of(settings(kind))) == ["exploredLogRatio"]
+    raises = settings("VPO", vpo={"sign": "Offline", "calibration": "Chosen"})
+    for config in (settings("DPO"), settings("RPO"), settings("GEB", alpha=0.0), settings("VPO", alpha=0.0), raises):
+        assert ratios_of(config) == {}
 
 
 @pytest.mark.parametrize("kind", LN_2_AT_THE_REFERENCE)

@@ -116,7 +116,7 @@ def test_tables_beside_the_model_hold_every_step_and_the_reference_and_rates_sta
 STEP_METRICS = {
     *("loss", "preferenceLoss", "optimism"),
     *("rewardChosen", "rewardRejected", "rewardMargin", "rewardAccuracy"),
-    *("logProbChosen", "logProbRejected", "logProbExplored", "exploredLogRatio", "klReference"),
+    *("logProbChosen", "logProbRejected", "logProbExplored", "exploredLogRatio", "klReference", "klPairs"),
     *("gradNorm", "learningRate"),
 }
 RATES = {"tokensPerSecond", "pairsPerSecond", "mfu", "memoryGiB"}

@@ -253,6 +253,14 @@ def test_the_guard_stops_beyond_its_limit_and_has_nothing_to_say_without_explori
     assert failure.value.reason == "ExploredLogRatio"
 
 
+def test_the_guard_watches_the_responses_that_are_lowered_in_the_explored_ones_place() -> None:
+    limits = GuardConfig(max_log_ratio=10.0)
+    assert guard.watch(3, {"loweredLogRatio": -9.0}, limits) == {"exploredWarning": 0.0}
+    assert guard.is_worth_telling({"loweredLogRatio": -9.0}, limits)
+    with pytest.raises(InvalidInput, match="the responses that the objective lowers is 11 nats below"):
+        guard.watch(3, {"loweredLogRatio": -11.0}, limits)
+
+
 def test_several_explored_responses_and_none_pass_through_the_table() -> None:
     pairs = make_pairs(3)
     one, two = pairs[0], pairs[10]

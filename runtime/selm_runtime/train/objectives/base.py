@@ -101,6 +101,14 @@ class Evaluated:
     metrics: Mapping[str, Tensor]
 
 
+EXPLORED = "exploredLogRatio"
+"""Metric: mean log pi - log pi_ref of a step's explored responses, in nats."""
+LOWERED = "loweredLogRatio"
+"""The same of the responses whose likelihood an exploring term lowers where those are not the explored ones."""
+KL_PAIRS = "klPairs"
+"""Metric: mean log pi_ref - log pi of chosen and rejected, in nats: how far the policy has gone on what it is trained on."""
+
+
 def never(_: ObjectiveConfig) -> bool:
     """Of an objective that does not act on the explored response: `alpha` has no meaning to it."""
     return False
@@ -154,7 +162,12 @@ def log_sigmoid(values: Tensor) -> Tensor:
 def reward_metrics(record: Record, chosen: Tensor, rejected: Tensor) -> dict[str, Tensor]:
     """What every objective reports of its implicit rewards [n] of chosen and rejected."""
     margin = (chosen - rejected).detach()
+    drift = {}
+    if record.reference is not None:
+        ratios = record.ratios
+        drift = {KL_PAIRS: -(ratios.chosen + ratios.rejected).detach() / 2}
     return {
+        **drift,
         "rewardChosen": chosen.detach(),
         "rewardRejected": rejected.detach(),
         "rewardMargin": margin,
@@ -183,7 +196,7 @@ def evaluated(
     if bonus is not None:
         optimism = record.mean_explored(bonus)
         losses = preference + optimism
-        metrics |= {"optimism": optimism.detach(), "exploredLogRatio": record.explored_ratio.detach()}
+        metrics |= {"optimism": optimism.detach(), EXPLORED: record.explored_ratio.detach()}
         if record.policy.explored is not None:
             metrics["logProbExplored"] = record.policy.explored.detach()
     return Evaluated(losses, {"loss": losses.detach(), **metrics})

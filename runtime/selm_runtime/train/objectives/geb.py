@@ -26,7 +26,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from selm_runtime.contract import GEBConfig, ObjectiveConfig
-from selm_runtime.train.objectives.base import Evaluated, Objective, Record, dpo_rewards, evaluated, log_sigmoid
+from selm_runtime.train.objectives.base import (
+    LOWERED,
+    Evaluated,
+    Objective,
+    Record,
+    dpo_rewards,
+    evaluated,
+    log_sigmoid,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,7 +90,8 @@ def evaluate(record: Record, config: ObjectiveConfig) -> Evaluated:
     if record.online is not None:
         bonus = bonus * record.online
     losses = result.losses + bonus
-    return Evaluated(losses, {**result.metrics, "loss": losses.detach(), "optimism": bonus.detach()})
+    lowered = {LOWERED: record.ratios.rejected.detach()}
+    return Evaluated(losses, {**result.metrics, **lowered, "loss": losses.detach(), "optimism": bonus.detach()})
 
 
 OBJECTIVE = Objective("GEB", evaluate, reads=frozenset({"alpha"}), needs_tokens=True)

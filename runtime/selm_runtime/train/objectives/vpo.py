@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from selm_runtime.contract import ObjectiveConfig, VPOConfig
 from selm_runtime.train.objectives.base import (
+    LOWERED,
     Evaluated,
     Objective,
     Record,
@@ -45,7 +46,10 @@ def evaluate(record: Record, config: ObjectiveConfig) -> Evaluated:
         return result
     calibration = weight * record.ratios.chosen
     losses = result.losses + calibration
-    return Evaluated(losses, {**result.metrics, "loss": losses.detach(), "calibration": calibration.detach()})
+    lowered = {LOWERED: record.ratios.chosen.detach()} if weight > 0.0 else {}
+    return Evaluated(
+        losses, {**result.metrics, **lowered, "loss": losses.detach(), "calibration": calibration.detach()}
+    )
 
 
 OBJECTIVE = Objective(
