@@ -1,10 +1,13 @@
 """Do the contenders compute the same thing? Log-probs, loss and gradients of the first batch, ours against the others'.
 
-Without agreement a comparison of speed says nothing: `train.py` then stops.
+Without agreement a comparison of speed says nothing: `train.py` then stops. The policy is moved away from the reference
+first: where they are equal the margin is 0 and the loss ln 2, whatever beta and the references are.
 """
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +24,9 @@ from selm_runtime.train.objectives import in_force, objective_of
 from selm_runtime.train.packing import pack
 from train_world import MAX_LENGTH, BenchPair, Measured, Settings, read_pairs
 
+SHIFT = 0.5
+"""Of each weight matrix' mean size: how far the policy is moved at random."""
+LEAST_OFF_LN_2 = 1e-3
 TOLERANCE = {False: 1e-4, True: 5e-2}
 """Relative, by `bf16`: what the order of sums changes over hundreds of tokens and all layers."""
 
@@ -40,10 +46,21 @@ def check(work: Path, settings: Settings) -> dict[str, float]:
             torch.cat([gradients[name].flatten() for name in sorted(gradients)]),
             torch.cat([their_gradients[name].flatten() for name in sorted(gradients)]),
         )
+        if abs(their_loss - math.log(2.0)) < LEAST_OFF_LN_2:
+            raise SystemExit(f"the loss is {their_loss}: the policy is too near to its reference to compare anything")
     wrong = {what: value for what, value in found.items() if not value <= TOLERANCE[settings.bf16]}
     if wrong:
         raise SystemExit(f"the contenders do not compute the same: {wrong}, allowed is {TOLERANCE[settings.bf16]}")
     return found
+
+
+def shift(policy: nn.Module) -> None:
+    """Move the weights by noise that is a function of their names."""
+    with torch.no_grad():
+        for name, parameter in policy.named_parameters():
+            generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+            noise = torch.randn(parameter.shape, generator=generator).to(parameter)
+            parameter.add_(noise * (SHIFT * parameter.abs().mean()))
 
 
 def ours(
@@ -55,9 +72,10 @@ def ours(
     policy.train()
     numbered = train_ours.numbered(pairs, explored=explored)
     batch = pack(list(numbered.values()), explored=explored).to(torch.device(settings.device))
-    sums = batch.sums(policy(batch))
     with torch.no_grad():
         constants = batch.sums(policy(batch))
+    shift(policy.model)
+    sums = batch.sums(policy(batch))
     objective = objective_of(config)
     loss = objective.evaluate(batch.record(objective, sums, constants, None), in_force(config)).losses.mean()
     loss.backward()
@@ -66,6 +84,7 @@ def ours(
 
 def trl(work: Path, settings: Settings) -> tuple[Tensor, float, dict[str, Tensor]]:
     trainer = train_trl.make_trainer(work, settings, "default", Measured("check", 0))
+    shift(trainer.accelerator.unwrap_model(trainer.model))
     batch = train_trl.collated(trainer, list(range(settings.batch_size)))
     loss = trainer.compute_loss(trainer.model, dict(batch))
     loss.backward()
@@ -76,12 +95,15 @@ def trl(work: Path, settings: Settings) -> tuple[Tensor, float, dict[str, Tensor
 def padded(work: Path, settings: Settings, pairs: list[BenchPair]) -> tuple[Tensor, float, dict[str, Tensor]]:
     from transformers import AutoModelForCausalLM
 
-    policy = AutoModelForCausalLM.from_pretrained(work / "model", dtype=torch.float32).to(settings.device)
+    policy, reference = (
+        AutoModelForCausalLM.from_pretrained(work / "model", dtype=torch.float32).to(settings.device) for _ in range(2)
+    )
+    shift(policy)
     policy.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     policy.train()
     total, sums = 0.0, []
     for pair in pairs:  # one by one: the same sum, without the logits of all rows at once
-        loss = train_padded.losses_of(policy, policy, [pair], settings).sum() / len(pairs)
+        loss = train_padded.losses_of(policy, reference, [pair], settings).sum() / len(pairs)
         loss.backward()
         total += float(loss)
         with torch.no_grad():

@@ -40,7 +40,8 @@ def bring_pairs(folder: PhaseFolder, model: Path, into: Path, between: Callable[
     """Write the training's pairs to a file as token ids, truncated; `model` has the policy's tokenizer.
 
     They are the iteration's, those of earlier iterations where the objective asks for them, and the data's own beside
-    them for `offlineShare`. `between` is called after each pair, and raises where the pod is to go. Raises InvalidInput where the data has no pairs, or fewer than one optimizer step takes.
+    them for `offlineShare`. `between` is called after each pair, and raises where the pod is to go. Raises InvalidInput
+    where the data has no pairs, or fewer than one optimizer step takes.
     """
     config = folder.config
     source = _Source(folder, model)
@@ -57,6 +58,7 @@ def bring_pairs(folder: PhaseFolder, model: Path, into: Path, between: Callable[
 
     pairs = write_pairs(cut(source.pairs()), into)
     _require_a_batch(pairs - own, config)
+    _require_own(own, source.inverted, config)
     return PairCounts(pairs, truncated, source.inverted)
 
 
@@ -212,4 +214,14 @@ def _require_a_batch(pairs: int, config: PhaseConfig) -> None:
             f"spec.training.batchSize: {batch} pairs make an optimizer step, but {source} {pairs} in iteration "
             f"{config.iteration}; allowed is at most {pairs}, or fewer portions, more samples a prompt or a lower "
             "minMargin for more pairs",
+        )
+
+
+def _require_own(own: int, inverted: int, config: PhaseConfig) -> None:
+    if own_in_batch(config.training) and not own:
+        raise InvalidInput(
+            "NoOfflinePairs",
+            f"spec.training.offlineShare: found {config.training.offline_share:g}, but none of the data's own pairs is left "
+            f"in iteration {config.iteration} ({inverted} pairs were left out by spec.data.transform: their chosen response's "
+            "score is not above the rejected's); allowed is 0, or data whose scores agree with its pairs",
         )

@@ -129,3 +129,14 @@ def test_preparation_refuses_own_pairs_without_columns_of_scores() -> None:
         with pytest.raises(InvalidInput, match=r"rejectedScoreColumn: found 'score_rejected'.*there are: score_chosen"):
             check({"score_chosen"}, **change)
     check_score_columns(phase_config(offlineIterations=[1]), set())
+
+
+def test_a_share_of_the_datas_own_pairs_is_refused_where_none_is_left(tmp_path: Path) -> None:
+    inverted = TrainWorld(tmp_path / "inverted")
+    path = inverted.folder / "rows.parquet"
+    rows = pq.read_table(path).to_pylist()
+    for row in rows:
+        row["columns"] = [("score_chosen", "1"), ("score_rejected", "2")]
+    pq.write_table(pa.Table.from_pylist(rows, PROMPTS), path)
+    with pytest.raises(InvalidInput, match=r"offlineShare: found 0\.5, but none .* is left in iteration 1 \(18 pairs"):
+        load(inverted, config(inverted, "mixed", offlineShare=0.5), tmp_path)
