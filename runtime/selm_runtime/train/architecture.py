@@ -10,6 +10,8 @@ from selm_runtime.errors import InvalidInput
 
 LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 """Config fields of models whose logits are more than a linear map of the hidden state."""
+CAUSAL_ATTENTION = frozenset({"full_attention", "sliding_attention"})
+"""Kinds of layers (`layer_types` of a config) in which a token sees those before it, within a window that is checked."""
 NOISE = ("dropout", "pdrop", "layerdrop", "jitter")
 """Parts of the names of config fields that make a network in training another one at each pass."""
 
@@ -31,6 +33,13 @@ def check_architecture(config: Any, max_length: int) -> None:
                 f"spec.model: {kind} has {field}={getattr(config, field)}; training needs logits that are a plain "
                 "linear map of the last hidden state",
             )
+    others = sorted({str(each) for each in getattr(config, "layer_types", None) or ()} - CAUSAL_ATTENTION)
+    if others:
+        raise InvalidInput(
+            "UnsupportedModel",
+            f"spec.model: {kind} has layers of {', '.join(others)}; training needs a decoder whose tokens mix by causal "
+            "attention alone",
+        )
     window = getattr(config, "sliding_window", None)
     if window is not None and getattr(config, "use_sliding_window", True) and window < max_length:
         raise beyond_window(window, max_length, kind)

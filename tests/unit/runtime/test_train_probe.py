@@ -140,6 +140,7 @@ def test_the_trainer_refuses_the_same_by_itself(kind: str, tmp_path: Path) -> No
         ({"final_logit_softcapping": 30.0}, "final_logit_softcapping"),
         ({"logits_scaling": 8.0}, "logits_scaling"),
         ({"sliding_window": 32}, "sliding attention window"),
+        ({"layer_types": ["linear_attention", "full_attention"]}, "has layers of linear_attention"),
         ({"max_position_embeddings": 32}, "32 positions"),
         ({"rope_parameters": LONG_ROPE}, "found 64, allowed with llama are at most 32"),
     ],
