@@ -33,6 +33,9 @@ from selm_runtime.train.reference import ReferenceTable
 
 log = logging.getLogger(__name__)
 
+PARTIAL = "partialReference"
+"""Fact of a checkpoint at step 0 whose reference pass was not through."""
+
 History = list[dict[str, float]]
 
 
@@ -43,6 +46,8 @@ class Progress:
     step: int
     reference: ReferenceTable
     history: History
+    reference_is_whole: bool = True
+    """False where the reference pass was not through; then it is step 0, too."""
 
 
 @dataclass(frozen=True)
@@ -166,18 +171,24 @@ class Checkpointer:
     def _read(self, checkpoint: Checkpoint, into: Path) -> tuple[Progress, Path | None]:
         history = json.loads((into / "history.json").read_text())
         self._committed = checkpoint.step
-        progress = Progress(checkpoint.step, ReferenceTable.read(into / "reference.parquet"), history)
+        table, whole = ReferenceTable.read(into / "reference.parquet"), PARTIAL not in checkpoint.facts
+        progress = Progress(checkpoint.step, table, history, whole)
         return progress, into if checkpoint.step > 0 else None
 
     # Saving
 
-    def commit_reference(self, reference: ReferenceTable) -> None:
-        """Step 0, before the first step: a resumed policy is no longer the reference. Waits for the store."""
+    def commit_reference(self, reference: ReferenceTable, *, whole: bool = True) -> None:
+        """Step 0, before the first step: a resumed policy is no longer the reference. Waits for the store.
+
+        Not `whole`: the rows that have been run so far, which the next attempt does not run again.
+        """
         if self._ranks.is_first:
             files = self._trainer_files(self._scratch / "checkpoint-0", Progress(0, reference, []))
-            facts = world_facts(self._training)
+            facts = world_facts(self._training) | ({} if whole else {PARTIAL: True})
+            self._folder.drop_checkpoints_after(-1)  # the part that was kept before
             persistently(lambda: self._folder.commit_checkpoint(0, files, facts))
-            faults.reach("reference-done")
+            if whole:
+                faults.reach("reference-done")
         self._ranks.barrier()
         self._last = time.monotonic()
 

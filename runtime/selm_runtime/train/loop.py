@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import cast
-
-from torch import nn
 
 from selm_runtime import faults
 from selm_runtime.errors import TemporaryFailure
@@ -17,10 +15,8 @@ from selm_runtime.train import (
     memory,
     metrics,
     model,
-    partition,
     probe,
     quantized,
-    reference,
     running,
     trackers,
 )
@@ -31,10 +27,11 @@ from selm_runtime.train.export import export
 from selm_runtime.train.job import METRICS_FILE, REFERENCE_FILE, Outcome
 from selm_runtime.train.monitor import Monitor
 from selm_runtime.train.objectives import needs_of
-from selm_runtime.train.pairs import Pair, PairTable, is_own
+from selm_runtime.train.pairs import PairTable, is_own
 from selm_runtime.train.processes import freeze_collector
 from selm_runtime.train.ranks import PATIENT, PROMPT
 from selm_runtime.train.reference import ReferenceTable
+from selm_runtime.train.reference_pass import ReferencePass
 from selm_runtime.train.step import Steps
 from selm_runtime.train.surroundings import Surroundings
 from selm_runtime.train.throughput import Lengths, Shape, is_of_expert
@@ -66,14 +63,18 @@ def train(here: Surroundings) -> Outcome:
         batches.plan_step(rows, tokens, ranks=ranks.size, max_tokens=training.max_tokens_per_micro_batch)
         for rows in schedule.steps
     ]
-    packing = compiled.Packing.of(training, tokens, plans, schedule.rows if needs.reference else [], ranks.size)
+    rows = schedule.rows if needs.reference else []
+    packing = compiled.Packing.of(training, tokens, plans, rows, ranks.size)
     checkpointer = Checkpointer(here.folder, training, ranks, here.job.scratch, here.reporter)
     with here.stage("restore"):
         restored = checkpointer.restore(here.stop)
 
-    table: ReferenceTable | None = None
-    if restored is None and needs.reference and here.job.reference is not None:
-        table = _reference_of_another_model(here, pairs, schedule.rows, packing)
+    known, table = ReferenceTable({}), None
+    if restored is not None and not restored[0].reference_is_whole:
+        known, restored = restored[0].reference, None
+    reference = ReferencePass(here, pairs, rows, packing, checkpointer, known)
+    if restored is None and rows and here.job.reference is not None:
+        table = reference.by_a_model_of_its_own(here.job.reference)
     with here.stage("load"):
         policy = here.load(here.job.policy)
     whole = sum(map(quantized.elements, policy.parameters()))
@@ -104,11 +105,7 @@ def train(here: Surroundings) -> Outcome:
     probe.check_packing(cast(model.ResponseLogProbs, engine.module), ranks.device, packing.sizes)
 
     if restored is None:
-        if table is None:
-            rows = schedule.rows if needs.reference else []
-            table = _reference(here, engine.module, pairs, rows, packing) if rows else reference.ReferenceTable({})
-        checkpointer.commit_reference(table)
-        progress = Progress(0, table, [])
+        progress = Progress(0, reference.by(engine.module) if table is None else table, [])
     else:
         progress, parts = restored
         if parts is not None:
@@ -200,42 +197,6 @@ def _watched(here: Surroundings, step: int, step_metrics: Mapping[str, float]) -
             max_log_ratio=limits.max_log_ratio,
         )
     return found
-
-
-def _reference(
-    here: Surroundings, module: nn.Module, pairs: Mapping[int, Pair], rows: Sequence[int], packing: compiled.Packing
-) -> ReferenceTable:
-    """The reference pass with whatever model is at hand; every rank gets the whole table."""
-
-    def between(done: int, total: int, tokens_per_second: float) -> None:
-        if here.ranks.is_first:
-            here.reporter.progress(done=done, total=total, unit="rows", tokens_per_second=round(tokens_per_second, 1))
-        here.heed_stop("the reference pass was made")
-
-    with here.stage("reference"):
-        return reference.compute(
-            module,
-            pairs,
-            rows,
-            explored=needs_of(here.config).explored,
-            max_tokens=here.config.training.max_tokens_per_micro_batch,
-            ranks=here.ranks,
-            between=between,
-            sizes=packing.sizes,
-        )
-
-
-def _reference_of_another_model(
-    here: Surroundings, pairs: Mapping[int, Pair], rows: Sequence[int], packing: compiled.Packing
-) -> ReferenceTable:
-    """`reference: Initial`: the base is loaded for this pass and freed before the policy is."""
-    assert here.job.reference is not None
-    base = here.load(here.job.reference).to(here.ranks.device).eval()
-    if here.config.training.compile:
-        compiled.prepare(here, base, packing, None)
-    with partition.gathering(base, here.config.training) as module:
-        probe.check_packing(module, here.ranks.device, packing.sizes)
-        return _reference(here, module, pairs, rows, packing)
 
 
 def _leave(

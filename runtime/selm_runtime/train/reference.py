@@ -68,6 +68,10 @@ class ReferenceTable:
         return cls(dict(zip(rows, zip(chosen, rejected, several, strict=True), strict=True)))
 
 
+Between = Callable[[int, int, float, Callable[[], ReferenceTable]], None]
+"""Given rows done, rows in all, tokens a second, and what answers the table so far on every rank: if one asks it, all do."""
+
+
 def plan_of(rows: Sequence[int], tokens: Mapping[int, int], *, ranks: int, max_tokens: int) -> Plan:
     """Which rank runs which rows in which micro-batch.
 
@@ -86,29 +90,38 @@ def compute(
     explored: bool,
     max_tokens: int,
     ranks: Ranks,
-    between: Callable[[int, int, float], None],
+    between: Between,
     sizes: PackSizes = AS_THEY_ARE,
+    known: ReferenceTable | None = None,
 ) -> ReferenceTable:
     """Run the reference over `rows`, shared by all ranks; the whole table on every rank.
 
-    `forward` answers summed log-probs [R] of a packed batch, without gradients. `between(done, total, tokens/s)` is
-    called by every rank alike after each round of micro-batches: it reports, and raises where the pod is to go.
+    `forward` answers summed log-probs [R] of a packed batch, without gradients. `between` is called by every rank alike
+    after each round of micro-batches: it reports, and raises where the pod is to go. Rounds whose rows are all `known`
+    from an attempt before are not run again; the others are what they would have been, to the bit.
     """
     plan = plan_of(rows, {row: pairs[row].tokens for row in rows}, ranks=ranks.size, max_tokens=max_tokens)
+    kept = {} if known is None else dict(known.sums)
     own: dict[int, RowSums] = {}
+
+    def so_far() -> ReferenceTable:
+        whole = dict(kept)
+        for part in ranks.gather(own):
+            whole.update(part)
+        return ReferenceTable(whole)
+
     started, seen_tokens = time.monotonic(), 0
     for index, micro in enumerate(plan[ranks.rank]):
+        if all(row in kept for share in plan for row in share[index]):
+            continue
         batch = pack([pairs[row] for row in micro], explored=explored).filled(sizes)
         with torch.no_grad():
             sums = batch.to(ranks.device).sums(forward(batch.to(ranks.device)))
         own.update(zip(batch.rows, _records(sums, batch.explored_of), strict=True))
         seen_tokens += batch.tokens - batch.tail
         done = sum(len(share[i]) for share in plan for i in range(index + 1))
-        between(min(done, len(rows)), len(rows), seen_tokens * ranks.size / (time.monotonic() - started))
-    whole: dict[int, RowSums] = {}
-    for part in ranks.gather(own):
-        whole.update(part)
-    return ReferenceTable(whole)
+        between(min(done, len(rows)), len(rows), seen_tokens * ranks.size / (time.monotonic() - started), so_far)
+    return so_far()
 
 
 def _records(sums: Sums, explored_of: Tensor | None) -> Iterator[RowSums]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -279,13 +280,23 @@ def test_killed_after_every_single_step_two_ranks_end_as_if_undisturbed(stage: i
     assert last.manifest.content_digest == whole.manifest.content_digest
 
 
-def test_a_request_to_go_during_the_reference_pass_is_obeyed_there(world: TrainWorld) -> None:
-    ended = train(world, world.config("early"), stop_in_reference=True)
-    assert ended.codes == [75, 75]
-    assert ended.outcomes[0] is not None
-    assert ended.outcomes[0].error is not None
-    assert "reference pass" in ended.outcomes[0].error.message
-    assert world.stored(world.config("early"), "checkpoints/") == []
+def test_a_request_to_go_during_the_reference_pass_is_obeyed_there_and_its_rows_are_kept(world: TrainWorld) -> None:
+    settings = {**EXACT, "maxTokensPerMicroBatch": 40}
+    whole = train(world, world.config("late", **settings))
+    assert whole.manifest is not None
+    rounds = []
+    for attempt in range(1, 4):
+        ended = train(world, world.config("early", attempt=attempt, **settings), stop_in_reference=True)
+        assert ended.codes == [75, 75]
+        assert ended.outcomes[0] is not None
+        assert ended.outcomes[0].error is not None
+        said = re.search(r"reference pass was made; (\d+) of its (\d+) rows are kept", ended.outcomes[0].error.message)
+        assert said is not None, ended.outcomes[0].error.message
+        rounds.append(tuple(map(int, said.groups())))
+    assert 0 < rounds[0][0] < rounds[1][0] < rounds[2][0] < rounds[2][1]
+    last = train(world, world.config("early", attempt=4, **settings))
+    assert last.manifest is not None
+    assert last.manifest.content_digest == whole.manifest.content_digest
 
 
 @pytest.mark.long

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -74,7 +75,8 @@ def expected(pair: Pair) -> tuple[float, float, tuple[float, ...]]:
 
 def compute(pairs: dict[int, Pair], rank: int = 0, size: int = 1, **changes: Any) -> ReferenceTable:
     settings: dict[str, Any] = {"explored": True, "max_tokens": 60, "between": lambda *_: None, **changes}
-    return reference.compute(first_tokens, pairs, sorted(pairs), ranks=ranks(rank, size), **settings)
+    forward = settings.pop("forward", first_tokens)
+    return reference.compute(forward, pairs, sorted(pairs), ranks=ranks(rank, size), **settings)
 
 
 def test_every_row_is_run_whatever_the_ranks_and_micro_batches() -> None:
@@ -85,6 +87,31 @@ def test_every_row_is_run_whatever_the_ranks_and_micro_batches() -> None:
     for rank in range(3):
         parts |= compute(pairs, rank, 3, max_tokens=25).sums
     assert parts == dict(whole.sums)
+
+
+def test_rounds_that_an_attempt_before_has_run_are_not_run_again() -> None:
+    pairs = make_pairs(7)
+    plain, ran, kept = compute(pairs, max_tokens=25), list[int](), list[ReferenceTable]()
+
+    def counted(batch: PackedBatch) -> Tensor:
+        ran.extend(batch.rows)
+        return first_tokens(batch)
+
+    def stop(done: int, total: int, rate: float, so_far: Callable[[], ReferenceTable]) -> None:
+        if done >= 3:
+            kept.append(so_far())
+            raise TemporaryFailure("Preempted", "go")
+
+    with pytest.raises(TemporaryFailure):
+        compute(pairs, max_tokens=25, between=stop)
+    (before,) = kept
+    assert 3 <= len(before.sums) < 7
+    table = compute(pairs, max_tokens=25, known=before, forward=counted)
+    assert table == plain
+    assert sorted(ran) == sorted(pairs.keys() - before.sums.keys())
+    ran.clear()
+    assert compute(pairs, max_tokens=60, known=table, forward=counted) == plain
+    assert ran == []
 
 
 def test_without_an_exploring_objective_the_explored_response_has_no_log_prob() -> None:
@@ -115,7 +142,7 @@ def test_each_rank_is_asked_equally_often_and_a_request_to_go_ends_the_pass() ->
     asked: list[list[int]] = []
     for rank in range(2):
         calls: list[int] = []
-        compute(pairs, rank, 2, max_tokens=25, between=lambda done, total, _rate, calls=calls: calls.append(done))
+        compute(pairs, rank, 2, max_tokens=25, between=lambda done, *_, calls=calls: calls.append(done))
         asked.append(calls)
     assert asked[0] == asked[1]
     assert asked[0][-1] == 7

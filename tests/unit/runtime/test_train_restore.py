@@ -104,6 +104,21 @@ def test_a_checkpoint_that_is_damaged_or_lost_gives_up_its_place(world: World, l
     assert world.steps(pod) == [4], "keep: 1 is one that can be taken"
 
 
+def test_a_part_of_the_reference_is_taken_and_gives_way_to_more_of_it(world: World) -> None:
+    first, _ = world.attempt()
+    first.commit_reference(TABLE, whole=False)
+    more = ReferenceTable({**TABLE.sums, 4: (-1.0, -2.0, (-3.0,))})
+    second, _ = world.attempt()
+    assert second.restore(ON) == (Progress(0, TABLE, [], reference_is_whole=False), None)
+    second.commit_reference(more, whole=False)
+    third, _ = world.attempt()
+    assert third.restore(ON) == (Progress(0, more, [], reference_is_whole=False), None)
+    third.commit_reference(more)
+    fourth, pod = world.attempt()
+    assert fourth.restore(ON) == (Progress(0, more, []), None)
+    assert world.steps(pod) == [0]
+
+
 @pytest.mark.parametrize("change", [{"nodes": 2}, {"zero_stage": 1}])
 def test_another_world_begins_with_the_first_step_and_keeps_the_reference(world: World, change: dict[str, Any]) -> None:
     first, _ = world.attempt(checkpoint=CheckpointConfig(interval_seconds=0, keep=3))
