@@ -82,7 +82,7 @@ class PhaseFolder:
 
     def total_chunks(self) -> int:
         """How many chunks the phase has: those of the iteration's portion, in Generation for each policy. In Evaluation the
-        held-out responses are one, and the answers to each suite.
+        held-out responses are one, and the answers to each suite, and what lm-eval found.
         """
         if self._total_chunks is None:
             self._total_chunks = self._count_chunks()
@@ -90,7 +90,8 @@ class PhaseFolder:
 
     def _count_chunks(self) -> int:
         if self.config.phase is Phase.EVALUATION:
-            return 1 + len(self.config.evaluation.answered)
+            evaluation = self.config.evaluation
+            return 1 + len(evaluation.answered) + (evaluation.lm_eval is not None)
         preparation = self.manifest(Phase.PREPARATION, 0)
         rows = preparation.file(portion_name(self.config)).rows
         if rows is None:

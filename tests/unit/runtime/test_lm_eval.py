@@ -309,8 +309,16 @@ def evaluated(world: PhaseWorld, iteration: int = 0, **settings: Mapping[str, An
     return world.record(manifest)
 
 
+class Killed(BaseException):
+    """Ends an attempt where it stands."""
+
+
+def killed(*_: Any, **__: Any) -> None:
+    raise Killed
+
+
 def test_evaluation_commits_the_figures(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the base, from what Preparation brought; the suite selects."""
+    """Of the base, from what Preparation brought; the suite selects. An attempt that ends after it costs no second run of it."""
     suite = {"uri": f"file://{tmp_path}/tasks", "tasks": [{"name": "colours"}]}
     settings = {"lmEval": suite, "selectBy": {"metric": "LMEval"}}
     world = suite_world(tmp_path, monkeypatch, evaluation=settings)
@@ -320,6 +328,11 @@ def test_evaluation_commits_the_figures(tmp_path: Path, model: Path, monkeypatch
         if path.is_file()
     }
     world.prepare(model, preference_rows(9), preference_rows(4, seed=1), files=extra)
+    with monkeypatch.context() as dying:
+        dying.setattr("selm_runtime.evaluate.phase.remove_models", killed)
+        with pytest.raises(Killed):
+            evaluated(world)
+    monkeypatch.setattr("selm_runtime.evaluate.suites.run_tasks", killed)
     base = evaluated(world)
     figure = base.facts["suites"]["lmEval"]
     assert base.metrics["lmEval"] == figure["mean"] == figure["tasks"]["colours"]["value"]

@@ -33,6 +33,7 @@ from selm_runtime.inputs import SUITES
 from selm_runtime.phase import PhaseContext
 from selm_runtime.precision import inference_device, inference_dtype
 
+LM_EVAL_FILE = "lm-eval.json"
 SELECTED = {"LMEval": "lmEval", "AlpacaEval": "alpacaEval", "MTBench": "mtBench"}
 """The suites' metrics by the names that `selectBy.metric` has for them."""
 
@@ -107,8 +108,24 @@ def run_suites(
 
 
 def _lm_eval(ctx: PhaseContext, preparation: Manifest, model: Path, found: Found) -> None:
-    lm_eval = ctx.config.evaluation.lm_eval
+    tasks, file = _tasks(ctx, preparation, model)
+    found.metrics["lmEval"] = mean_figure(tasks)
+    shown = ("metric", "filter", "value", "stderr", "documents", "fewshot")
+    found.facts["lmEval"] = {
+        "mean": found.metrics["lmEval"],
+        "tasks": {name: {key: task[key] for key in shown} for name, task in tasks.items()},
+    }
+    found.files[f"{SUITES}{LM_EVAL_FILE}"] = file
+
+
+def _tasks(ctx: PhaseContext, preparation: Manifest, model: Path) -> tuple[dict[str, Any], Path]:
+    """What the harness found, by task, and its file: the phase's last chunk, so that no later attempt runs it again."""
+    lm_eval, chunk = ctx.config.evaluation.lm_eval, ctx.folder.total_chunks() - 1
     assert lm_eval is not None
+    kept = ctx.folder.chunks().get(chunk)
+    if kept is not None:
+        file = ctx.folder.fetch(kept, LM_EVAL_FILE, ctx.scratch / f"kept-{chunk}") / LM_EVAL_FILE
+        return json.loads(file.read_text(encoding="utf-8")), file
     device = inference_device()
     tasks = run_tasks(
         lm_eval,
@@ -120,13 +137,9 @@ def _lm_eval(ctx: PhaseContext, preparation: Manifest, model: Path, found: Found
         dtype=inference_dtype(model, on_gpu=device.type == "cuda"),
         trust_remote_code=ctx.config.model.trust_remote_code,
     )
-    found.metrics["lmEval"] = mean_figure(tasks)
-    shown = ("metric", "filter", "value", "stderr", "documents", "fewshot")
-    found.facts["lmEval"] = {
-        "mean": found.metrics["lmEval"],
-        "tasks": {name: {key: task[key] for key in shown} for name, task in tasks.items()},
-    }
-    found.files[f"{SUITES}lm-eval.json"] = write_json(ctx.scratch / "lm-eval.json", tasks)
+    file = write_json(ctx.scratch / LM_EVAL_FILE, tasks)
+    ctx.folder.commit_chunk(chunk, {LM_EVAL_FILE: file}, rows=sum(task["documents"] for task in tasks.values()))
+    return tasks, file
 
 
 def _suite_folder(ctx: PhaseContext, preparation: Manifest, name: str) -> Path:
