@@ -145,8 +145,14 @@ def packed_attention(
 def one_call(
     attend: VarlenAttention, query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout, scaling: float | None
 ) -> Tensor:
-    """All blocks in one call of a varlen kernel; the prompts' keys and values are gathered once a response."""
+    """All blocks in one call of a varlen kernel; the prompts' keys and values are gathered once a response.
+
+    Kernels want queries, keys and values of one width: narrower values (multi-head latent attention) get zeros beside them.
+    """
     places, query_ends, key_ends = layout.varlen(query.device)
+    width = value.shape[-1]
+    if width < query.shape[-1]:
+        value = F.pad(value, (0, query.shape[-1] - width))
     queries = query[0].transpose(0, 1)
     if layout.tail:  # the kernel writes what its lengths name and nothing else
         queries = queries[: -layout.tail]
@@ -164,7 +170,7 @@ def one_call(
     )
     if layout.tail:
         output = F.pad(output, (0, 0, 0, 0, 0, layout.tail))
-    return output.unsqueeze(0)
+    return output[..., :width].unsqueeze(0)
 
 
 def by_blocks(query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout, scaling: float | None) -> Tensor:

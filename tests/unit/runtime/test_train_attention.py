@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -156,6 +157,20 @@ def test_the_scale_is_handed_on() -> None:
     torch.testing.assert_close(
         one_call(varlen_reference, *tensors, layout, 0.3), by_blocks(*tensors, layout, 0.3), rtol=0, atol=1e-12
     )
+
+
+def test_values_may_be_narrower_than_keys() -> None:
+    segments = segments_of([(2, (3, 1)), (1, (2,))])
+    generator = torch.Generator().manual_seed(1)
+    query, key, value = (torch.randn(1, 2, 9, d, dtype=torch.float64, generator=generator) for d in (6, 6, 4))
+    layout = PackedLayout(segments)
+
+    def one_width(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **more: Any) -> Tensor:
+        assert query.shape[-1] == key.shape[-1] == value.shape[-1]
+        return varlen_reference(query, key, value, *rest, **more)
+
+    found = one_call(one_width, query, key, value, layout, None)
+    torch.testing.assert_close(found, by_blocks(query, key, value, layout, None), rtol=0, atol=1e-12)
 
 
 def test_dropout_is_refused_and_the_cpu_takes_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
