@@ -87,11 +87,11 @@ class Checkpoints:
         """Remove those of later steps than the one that is gone on from; all with -1.
 
         They are damaged, lost, of another world shape or made from another input: left there, they would keep the place of
-        new ones. What a later attempt committed stays.
+        new ones. What a later attempt committed stays, and so do uploads without a commit: they may be another pod's.
         """
         keys = [info.key for info in self._store.list(f"{checkpoints_place(self._folder)}/")]
-        later = {found for found in self._steps(keys) if found > step and self._is_of_later_attempt(found)}
-        self._remove([key for key in keys if self._step_of(key) > step and self._step_of(key) not in later])
+        gone = {found for found in self._steps(keys) if found > step and not self._is_of_later_attempt(found)}
+        self._remove([key for key in keys if self._step_of(key) in gone])
 
     def drop(self) -> None:
         """Remove all of them: the phase is committed."""

@@ -137,7 +137,7 @@ def check_policy(config: PhaseConfig, rows: Rows, data_format: str, local: Path)
     shapes = probe.by_shapes(
         local, max_length=config.training.max_length, trust_remote_code=config.model.trust_remote_code
     )
-    if adapters is not None and adapters.target_modules:
+    if shapes is not None and adapters is not None and adapters.target_modules:
         lora.check_targets(shapes.causal_lm.base_model, adapters)
 
 

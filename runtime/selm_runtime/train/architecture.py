@@ -12,11 +12,15 @@ LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 """Config fields of models whose logits are more than a linear map of the hidden state."""
 CAUSAL_ATTENTION = frozenset({"full_attention", "sliding_attention"})
 """Kinds of layers (`layer_types` of a config) in which a token sees those before it, within a window that is checked."""
-NOISE = ("dropout", "pdrop", "layerdrop", "jitter")
+DROPOUT = ("dropout", "pdrop", "layerdrop")
 """Parts of the names of config fields that make a network in training another one at each pass."""
+JITTER = "jitter"
+"""Part of the names of those that make a router's choice so; what else a model makes of them is its own matter (PhiMoE)."""
 
 MISFITS = (TypeError, AttributeError, KeyError, ValueError, IndexError, AssertionError, NotImplementedError)
 """What a model's code raises that does not go together with the attention that we give it."""
+NOT_LOADABLE = (OSError, ValueError, ImportError, NameError)
+"""What transformers and a model's own code raise where a file is wrong, or a package or a name is not there."""
 
 
 def check_architecture(config: Any, max_length: int) -> None:
@@ -39,6 +43,12 @@ def check_architecture(config: Any, max_length: int) -> None:
             "UnsupportedModel",
             f"spec.model: {kind} has layers of {', '.join(others)}; training needs a decoder whose tokens mix by causal "
             "attention alone",
+        )
+    for name in (name for name in vars(config) if JITTER in name and _is_on(config, name)):
+        raise InvalidInput(
+            "UnsupportedModel",
+            f"spec.model: {kind} has {name}={getattr(config, name)}; training needs a router without noise: policy and "
+            "reference are to be the same network",
         )
     window = getattr(config, "sliding_window", None)
     if window is not None and getattr(config, "use_sliding_window", True) and window < max_length:
@@ -77,6 +87,11 @@ def misfit(kind: str, error: Exception) -> InvalidInput:
     )
 
 
+def not_loadable(error: Exception) -> InvalidInput:
+    """A model whose configuration or code raises one of `NOT_LOADABLE`."""
+    return InvalidInput("ModelNotLoadable", f"spec.model: transformers cannot load it: {type(error).__name__}: {error}")
+
+
 @contextmanager
 def fitting(kind: str) -> Iterator[None]:
     """The block makes or runs a model of this kind; InvalidInput where its code is a misfit."""
@@ -87,11 +102,16 @@ def fitting(kind: str) -> Iterator[None]:
 
 
 def silence(config: Any) -> None:
-    """Set to 0 what would make reference and policy see another network at each pass, dropout above all."""
+    """Set dropout to 0, which would make reference and policy other networks at each pass."""
     config = config.get_text_config()
-    for name, value in vars(config).items():
-        if any(part in name for part in NOISE) and isinstance(value, float) and value:
+    for name in list(vars(config)):
+        if any(part in name for part in DROPOUT) and _is_on(config, name):
             setattr(config, name, 0.0)
+
+
+def _is_on(config: Any, name: str) -> bool:
+    value = getattr(config, name)
+    return isinstance(value, float) and value != 0.0
 
 
 def _rotaries(config: Any) -> Iterator[Mapping[str, Any]]:

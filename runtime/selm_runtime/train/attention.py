@@ -42,6 +42,8 @@ NAME = "selm_packed"
 FLASH_CAPABILITY = (8, 0)
 """FlashAttention 2 needs an Ampere GPU or a newer one."""
 
+MASKS_LOOKED_AT = 64
+"""Tokens of a pack up to which a model's own mask is compared with the causal one."""
 WITHOUT_EFFECT = frozenset({"position_ids", "use_cache", "output_attentions"})
 """What layers hand to attention functions that does not change their result."""
 
@@ -120,7 +122,7 @@ def packed_attention(
     `layout` says which keys a query sees. Raises InvalidInput where the layer asks for more (a mask of its own, a cap on
     its scores, a sink, dropout, a window that sequences exceed), rather than leave it out.
     """
-    asked = {"attention_mask": attention_mask, **others}
+    asked = {"attention_mask": None if _is_plainly_causal(attention_mask) else attention_mask, **others}
     more = [
         name for name, value in asked.items() if name not in WITHOUT_EFFECT and value is not None and value is not False
     ]
@@ -200,6 +202,19 @@ def by_blocks(query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout, s
             )
     outputs += [torch.zeros_like(each) for each in queries]  # the tail, where there is one
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous()
+
+
+def _is_plainly_causal(mask: Tensor | None) -> bool:
+    """Whether a mask says what `layout` would say of one sequence: models that make their own have such a one.
+
+    Its values are looked at in packs as short as `probe.py` has them, which each model has to pass first.
+    """
+    if mask is None or mask.dim() != 4 or mask.shape[:2] != (1, 1) or mask.shape[2] != mask.shape[3]:
+        return False
+    if mask.is_meta or mask.shape[3] > MASKS_LOOKED_AT:
+        return True
+    seen = mask if mask.dtype == torch.bool else mask == 0
+    return bool((seen[0, 0] == torch.ones_like(seen[0, 0]).tril()).all())
 
 
 def _flash_runs(query: Tensor) -> bool:

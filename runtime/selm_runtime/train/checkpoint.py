@@ -106,53 +106,59 @@ class Checkpointer:
     # Resuming
 
     def restore(self, stop: Stop) -> tuple[Progress, Path | None] | None:
-        """The newest checkpoint of this input and world shape that verifies: (progress, folder for `Engine.load`).
+        """The newest checkpoint of this input that verifies: (progress, folder for `Engine.load`).
 
-        The folder is None at step 0, which fits any world: the reference is the same on any number of ranks. What cannot
-        be gone on from is removed, so that it stands in no new one's way. `stop` is looked at between files:
-        TemporaryFailure on every rank once one was asked to go.
+        The folder is None at step 0. Of a checkpoint of another world shape the reference is taken alone, which is the same
+        on any number of ranks, and step 0 is begun with. What cannot be gone on from is removed, so that it stands in no new
+        one's way. `stop` is looked at between files: TemporaryFailure on every rank once one was asked to go.
         """
         below: int | None = None
         while True:
-            found = self._ranks.from_first(self._newest(below) if self._ranks.is_first else None)
+            found = self._ranks.from_first(
+                self._folder.latest_checkpoint(below=below) if self._ranks.is_first else None
+            )
             if found is None:
                 self._go_on_from(-1)
                 return None
+            fits = found.step == 0 or found.facts == world_facts(self._training)
             into = self._scratch / "restored" / str(found.step)
-            fetched = self._fetch(found, into, stop)
+            fetched = self._fetch(found, into, stop, parts=fits and found.step > 0)
             asked, failed = self._ranks.most([stop.requested, not fetched])
             if asked:
                 raise TemporaryFailure("Preempted", "the pod was asked to end while a checkpoint was brought to it")
-            if not failed:
+            if not failed and fits:
                 self._go_on_from(found.step)
                 return self._read(found, into)
+            if not failed:
+                return self._begin_anew(found, into), None
             below = found.step
 
-    def _newest(self, below: int | None) -> Checkpoint | None:
-        found = self._folder.latest_checkpoint(below=below)
-        if found is None or found.step == 0 or found.facts == world_facts(self._training):
-            return found
-        self._reporter.event(
-            "warning",
-            reason="CheckpointOfAnotherWorld",
-            step=found.step,
-            made_by=found.facts,
-            this_attempt=world_facts(self._training),
-            message="training begins anew from its first step",
-        )
-        return self._folder.latest_checkpoint(below=1)
+    def _begin_anew(self, found: Checkpoint, into: Path) -> Progress:
+        """Step 0 of this world, with the reference of another one's checkpoint."""
+        if self._ranks.is_first:
+            self._reporter.event(
+                "warning",
+                reason="CheckpointOfAnotherWorld",
+                step=found.step,
+                made_by=found.facts,
+                this_attempt=world_facts(self._training),
+                message="training begins anew from its first step",
+            )
+        table = ReferenceTable.read(into / "reference.parquet")
+        self.commit_reference(table)
+        return Progress(0, table, [])
 
     def _go_on_from(self, step: int) -> None:
         if self._ranks.is_first:
             self._folder.drop_checkpoints_after(step)
 
-    def _fetch(self, checkpoint: Checkpoint, into: Path, stop: Stop) -> bool:
-        """Bring what this node's ranks need; False where a file is damaged or gone, or the pod is to go."""
+    def _fetch(self, checkpoint: Checkpoint, into: Path, stop: Stop, *, parts: bool) -> bool:
+        """Bring what this node's ranks need, `parts` of weights and optimizer included; False where a file is damaged or gone, or the pod is to go."""
         if not self._ranks.is_first_of_node:
             return True
         first = self._ranks.rank
         prefixes = ["trainer/"]
-        if checkpoint.step > 0:
+        if parts:
             prefixes += [f"{_rank_folder(rank)}/" for rank in range(first, first + self._ranks.local_size)]
             if zero_stage_of(self._training) < 3 and first > 0:
                 prefixes.append(f"{_rank_folder(0)}/mp_rank_")  # the weights, which rank 0 saved for all
@@ -185,8 +191,12 @@ class Checkpointer:
         if self._ranks.is_first:
             files = self._trainer_files(self._scratch / "checkpoint-0", Progress(0, reference, []))
             facts = world_facts(self._training) | ({} if whole else {PARTIAL: True})
-            self._folder.drop_checkpoints_after(-1)  # the part that was kept before
-            persistently(lambda: self._folder.commit_checkpoint(0, files, facts))
+
+            def commit() -> None:
+                self._folder.drop_checkpoints_after(-1)  # the part that was kept before
+                self._folder.commit_checkpoint(0, files, facts)
+
+            persistently(commit)
             if whole:
                 faults.reach("reference-done")
         self._ranks.barrier()

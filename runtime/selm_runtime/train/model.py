@@ -15,7 +15,14 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from selm_runtime.errors import InvalidInput
 from selm_runtime.train import attention, quantized
-from selm_runtime.train.architecture import check_architecture, fitting, silence
+from selm_runtime.train.architecture import (
+    MISFITS,
+    NOT_LOADABLE,
+    check_architecture,
+    fitting,
+    not_loadable,
+    silence,
+)
 from selm_runtime.train.attention import PackedLayout
 from selm_runtime.train.logprobs import TiledHead, sum_by_response
 from selm_runtime.train.packing import PackedBatch
@@ -30,7 +37,6 @@ class CausalLM(Protocol):
     base_model: nn.Module
 
     def __call__(self, *, input_ids: Tensor, attention_mask: Tensor, use_cache: bool) -> Any: ...
-    def set_attn_implementation(self, attn_implementation: str) -> None: ...
     def get_output_embeddings(self) -> nn.Module: ...
     def set_output_embeddings(self, module: nn.Module) -> None: ...
     def gradient_checkpointing_enable(self, **options: Any) -> None: ...
@@ -91,9 +97,7 @@ def load(
     Raises InvalidInput if weights are missing, left over or of another shape (training from random weights would go
     unnoticed), or if the architecture cannot run packed without changing its output.
     """
-    config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    check_architecture(config, max_length)
-    silence(config)
+    config = config_of(path, max_length=max_length, trust_remote_code=trust_remote_code)
     with fitting(config.get_text_config().model_type):
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -106,8 +110,8 @@ def load(
                 trust_remote_code=trust_remote_code,
                 **options,
             )
-        except (OSError, ValueError) as error:
-            raise InvalidInput("ModelNotLoadable", f"spec.model: transformers cannot load it: {error}") from error
+        except NOT_LOADABLE as error:
+            raise not_loadable(error) from error
     model, info = loaded
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if info[problem]:
@@ -119,6 +123,17 @@ def load(
             )
     quantized.multiply_alike_everywhere(model)
     return for_packing(model)
+
+
+def config_of(path: Path, *, max_length: int, trust_remote_code: bool) -> Any:
+    """The configuration of a model folder, checked for packed training and without dropout. Raises InvalidInput."""
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except (*NOT_LOADABLE, *MISFITS) as error:
+        raise not_loadable(error) from error
+    check_architecture(config, max_length)
+    silence(config)
+    return config
 
 
 def for_packing(model: Any) -> ResponseLogProbs:

@@ -15,22 +15,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.initialization import meta_device_safe_creation_ops
 
 from selm_runtime.errors import InvalidInput
 from selm_runtime.train import attention
-from selm_runtime.train.architecture import MISFITS, check_architecture, fitting, misfit, silence
+from selm_runtime.train.architecture import MISFITS, fitting, misfit, not_loadable
 from selm_runtime.train.dropout import SharedDropout
-from selm_runtime.train.model import ResponseLogProbs, for_packing
+from selm_runtime.train.model import ResponseLogProbs, config_of, for_packing
 from selm_runtime.train.packing import AS_THEY_ARE, PackedBatch, PackSizes, pack
 from selm_runtime.train.pairs import Pair
 
 log = logging.getLogger(__name__)
 
-PACKING_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.5}
+META = torch.device("meta")
+PACKING_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.5}
 """Nats over a few tokens: far above rounding, far below what a token too many in sight does."""
-STOCK_TOLERANCE = {**PACKING_TOLERANCE, torch.bfloat16: 2.0}
-"""The same for other kernels: in bf16 attention and head round elsewhere."""
+STOCK_TOLERANCE = {**PACKING_TOLERANCE, torch.bfloat16: 4.0, torch.float16: 4.0}
+"""The same for other kernels, which round elsewhere in 16 bits: a router may send a token to another expert."""
 PROBE = (Pair(0, (3, 5, 7), (4, 6), (8, 9, 10)), Pair(1, (11, 3), (5, 5, 6, 4), (7,)))
 """Two pairs, which `check_packing` runs together and each of their responses alone."""
 PROBE_LENGTHS = (*(pair.tokens for pair in PROBE), sum(pair.tokens for pair in PROBE))
@@ -80,42 +82,54 @@ def check_packing(module: ResponseLogProbs, device: torch.device, sizes: PackSiz
     )
 
 
-def by_shapes(folder: Path, *, max_length: int, trust_remote_code: bool = False) -> ResponseLogProbs:
+def by_shapes(folder: Path, *, max_length: int, trust_remote_code: bool = False) -> ResponseLogProbs | None:
     """The model of a folder's config.json without its weights, after a packed pass of `max_length` tokens by shapes alone.
 
     Raises InvalidInput where it cannot be trained packed as far as that tells. What depends on values (a router's
-    choice of experts) cannot be tried so: then `check_packing` has the last word, as it has on every value.
+    choice of experts) cannot be tried so: then `check_packing` has the last word, as it has on every value. None where the
+    model cannot even be made without values.
     """
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, *MISFITS) as error:
-        raise InvalidInput(
-            "ModelNotLoadable", f"spec.model: transformers cannot read its config.json: {error}"
-        ) from error
-    check_architecture(config, max_length)
-    silence(config)
+    config = config_of(folder, max_length=max_length, trust_remote_code=trust_remote_code)
     kind = config.get_text_config().model_type
-    with fitting(kind), torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            config, dtype=torch.bfloat16, attn_implementation=attention.NAME, trust_remote_code=trust_remote_code
-        )
+    model = _without_weights(config, trust_remote_code=trust_remote_code)
+    if model is None:
+        return None
     policy = for_packing(model).eval()
     one, half = (5,), (6,) * max(1, (max_length - 1) // 2)
-    longest = Pair(0, one, (5,) * (max_length - 1), half)
-    batch, plain = (
-        pack(pairs, explored=False).to(torch.device("meta")) for pairs in ([longest], [Pair(0, one, half, half)])
-    )
+    longest, alone = Pair(0, one, (5,) * (max_length - 1), half), Pair(0, one, half, half)
+    batch, plain = (pack([pair], explored=False).to(META) for pair in (longest, alone))
     try:
         with torch.no_grad():
             policy(batch)
-    except InvalidInput:
-        raise
     except (RuntimeError, *MISFITS) as error:
         # What lacks a value says so by RuntimeError, in whatever form; a false refusal would be worse than a late one.
         if not isinstance(error, RuntimeError) and _runs_stock(policy, plain):
             raise misfit(kind, error) from error
         log.info("%s cannot be tried by shapes alone: %s: %s", kind, type(error).__name__, error)
     return policy
+
+
+def _without_weights(config: Any, *, trust_remote_code: bool) -> Any:
+    """The model with our attention; None where its code wants values while it is made. Raises InvalidInput for a misfit."""
+
+    def made(attention_name: str) -> Any:
+        with META, meta_device_safe_creation_ops():
+            return AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                config, dtype=torch.bfloat16, attn_implementation=attention_name, trust_remote_code=trust_remote_code
+            )
+
+    kind = config.get_text_config().model_type
+    try:
+        return made(attention.NAME)
+    except (ImportError, NameError) as error:
+        raise not_loadable(error) from error
+    except (RuntimeError, *MISFITS) as error:
+        log.info("%s cannot be made without weights: %s: %s", kind, type(error).__name__, error)
+        try:
+            made("eager")
+        except (RuntimeError, *MISFITS):
+            return None
+        raise misfit(kind, error) from error
 
 
 def _runs_stock(policy: ResponseLogProbs, plain: PackedBatch) -> bool:
@@ -147,12 +161,20 @@ def _train_but_for_adapters(module: nn.Module) -> None:
 
 @contextmanager
 def _stock_attention(module: ResponseLogProbs) -> Iterator[None]:
-    """The block runs transformers' plainest attention: the one that every architecture has whole."""
-    module.causal_lm.set_attn_implementation("eager")
+    """The block runs transformers' plainest attention: the one that every architecture has whole.
+
+    By the configs, which layers read at each call: `set_attn_implementation` leaves out models whose code it does not know.
+    """
+    configs = {id(each.config): each.config for each in module.modules() if isinstance(each, PreTrainedModel)}
+    before = [(config, config._attn_implementation) for config in configs.values()]
+    for config, name in before:
+        if name == attention.NAME:
+            config._attn_implementation = "eager"
     try:
         yield
     finally:
-        module.causal_lm.set_attn_implementation(attention.NAME)
+        for config, name in before:  # a model's before those of its parts, which it sets, too
+            config._attn_implementation = name
 
 
 def _without_graphs() -> Any:

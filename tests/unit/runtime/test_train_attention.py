@@ -159,6 +159,20 @@ def test_the_scale_is_handed_on() -> None:
     )
 
 
+def test_a_mask_of_a_models_own_is_taken_where_it_is_the_causal_one() -> None:
+    tensors = [torch.randn(1, 1, 3, 2) for _ in range(3)]
+    layout = PackedLayout(segments_of([(1, (2,))]))
+    causal = torch.ones(1, 1, 3, 3, dtype=torch.bool).tril()
+    additive = torch.zeros(1, 1, 3, 3).masked_fill(~causal, torch.finfo(torch.float32).min)
+    for mask in (causal, additive):
+        attention.packed_attention(torch.nn.Identity(), *tensors, mask, layout=layout)
+    narrowed, by_head = causal.clone(), causal.repeat(1, 2, 1, 1)
+    narrowed[0, 0, 2, 0] = False
+    for mask in (narrowed, by_head, torch.ones(1, 3)):
+        with pytest.raises(InvalidInput, match="asks for attention_mask"):
+            attention.packed_attention(torch.nn.Identity(), *tensors, mask, layout=layout)
+
+
 def test_values_may_be_narrower_than_keys() -> None:
     segments = segments_of([(2, (3, 1)), (1, (2,))])
     generator = torch.Generator().manual_seed(1)

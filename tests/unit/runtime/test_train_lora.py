@@ -157,7 +157,9 @@ def test_recomputing_activations_changes_no_bit_of_an_adapters_gradient(tiny: Pa
 
 def test_target_modules_are_checked_by_the_configuration_alone(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes((tiny / "config.json").read_bytes())
-    decoder = probe.by_shapes(tmp_path, max_length=64).causal_lm.base_model
+    shapes = probe.by_shapes(tmp_path, max_length=64)
+    assert shapes is not None
+    decoder = shapes.causal_lm.base_model
     lora.check_targets(decoder, LoraConfig(target_modules=("q_proj", "mlp.down_proj")))
     with pytest.raises(InvalidInput, match="found wqkv; allowed are names of linear modules of the decoder"):
         lora.check_targets(decoder, LoraConfig(target_modules=("q_proj", "wqkv")))

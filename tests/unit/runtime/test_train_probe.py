@@ -142,6 +142,7 @@ def test_the_trainer_refuses_the_same_by_itself(kind: str, tmp_path: Path) -> No
         ({"sliding_window": 32}, "sliding attention window"),
         ({"layer_types": ["linear_attention", "full_attention"]}, "has layers of linear_attention"),
         ({"max_position_embeddings": 32}, "32 positions"),
+        ({"router_jitter_noise": 0.01}, "router_jitter_noise=0.01; training needs a router without noise"),
         ({"rope_parameters": LONG_ROPE}, "found 64, allowed with llama are at most 32"),
     ],
 )
@@ -154,8 +155,8 @@ def test_a_rotary_embedding_whose_factors_change_with_length_is_fine_as_long_as_
     check_architecture(LlamaConfig(**SMALL, rope_parameters=dict(LONG_ROPE)), 32)
 
 
-def test_all_dropout_and_jitter_is_silenced_by_name() -> None:
-    noise: dict[str, Any] = {"attention_dropout": 0.1, "residual_dropout": 0.2, "router_jitter_noise": 0.3}
+def test_all_dropout_is_silenced_by_name() -> None:
+    noise: dict[str, Any] = {"attention_dropout": 0.1, "residual_dropout": 0.2, "embd_pdrop": 0.3}
     config = LlamaConfig(**SMALL, **noise, rms_norm_eps=1e-5)
     silence(config)
     assert {getattr(config, name) for name in noise} == {0.0}
@@ -211,6 +212,45 @@ def test_a_head_that_does_more_than_a_linear_map_is_found(tiny: Path) -> None:
     policy.causal_lm.set_output_embeddings(Capped(policy.causal_lm.get_output_embeddings()))
     with pytest.raises(InvalidInput, match="more to it than causal attention and a linear head"):
         check_packing(policy, CPU)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_every_number_format_that_a_model_is_loaded_in_can_be_checked(tiny: Path, dtype: torch.dtype) -> None:
+    check_packing(models.load(tiny, dtype=dtype, max_length=MAX_LENGTH), CPU)
+
+
+def test_code_whose_attention_transformers_does_not_switch_is_compared_all_the_same(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models of a repository of their own look their attention up as transformers 4 did."""
+    policy = loaded(tiny)
+    monkeypatch.setattr(type(policy.model), "_can_set_attn_implementation", classmethod(lambda _: False))
+    check_packing(policy, CPU)
+    policy.causal_lm.set_output_embeddings(Capped(policy.causal_lm.get_output_embeddings()))
+    with pytest.raises(InvalidInput, match="more to it"):
+        check_packing(policy, CPU)
+
+
+@pytest.mark.parametrize("error", [ImportError("no package"), NameError("no name")])
+def test_code_that_lacks_something_is_refused(tiny: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def lacking(*_: Any, **__: Any) -> None:
+        raise error
+
+    for name in ("from_config", "from_pretrained"):
+        monkeypatch.setattr(AutoModelForCausalLM, name, lacking)
+    for attempt in (lambda: by_shapes(tiny, max_length=MAX_LENGTH), lambda: loaded(tiny)):
+        with pytest.raises(InvalidInput, match=r"ModelNotLoadable: .*no (package|name)"):
+            attempt()
+
+
+def test_a_model_that_wants_values_while_it_is_made_is_left_to_the_trainer(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wanting(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Tensor.item() cannot be called on meta tensors")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_config", wanting)
+    assert by_shapes(tiny, max_length=MAX_LENGTH) is None
 
 
 def test_the_check_leaves_our_attention_and_evaluation_mode_behind(tiny: Path) -> None:

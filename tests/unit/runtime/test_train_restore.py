@@ -11,6 +11,7 @@ import pytest
 from selm_runtime.artifacts.file_store import FileStore
 from selm_runtime.artifacts.manifest import digest_of
 from selm_runtime.contract import CheckpointConfig, PhaseConfig
+from selm_runtime.errors import STORE_UNAVAILABLE, TemporaryFailure
 from selm_runtime.train.checkpoint import Checkpointer, Progress
 from selm_runtime.train.engine import Engine
 from selm_runtime.train.job import Stop
@@ -119,9 +120,12 @@ def test_a_part_of_the_reference_is_taken_and_gives_way_to_more_of_it(world: Wor
     assert world.steps(pod) == [0]
 
 
+@pytest.mark.parametrize("keep", [1, 3])
 @pytest.mark.parametrize("change", [{"nodes": 2}, {"zero_stage": 1}])
-def test_another_world_begins_with_the_first_step_and_keeps_the_reference(world: World, change: dict[str, Any]) -> None:
-    first, _ = world.attempt(checkpoint=CheckpointConfig(interval_seconds=0, keep=3))
+def test_another_world_begins_with_the_first_step_and_keeps_the_reference(
+    world: World, change: dict[str, Any], keep: int
+) -> None:
+    first, _ = world.attempt(checkpoint=CheckpointConfig(interval_seconds=0, keep=keep))
     first.commit_reference(TABLE)
     save(first, 2)
     save(first, 4)
@@ -156,6 +160,35 @@ def test_a_late_pod_removes_nothing_of_a_later_attempt(world: World) -> None:
     late, _ = world.attempt(number=4, digest="other learning rate")
     assert late.restore(ON) is None
     assert world.steps(pod) == [6]
+
+
+def test_an_upload_under_way_is_another_pods_matter(world: World) -> None:
+    later, pod = world.attempt(number=5)
+    (pod.scratch / "state").write_bytes(b"state")
+    entries = pod.folder.upload_checkpoint(6, {"trainer/history.json": pod.scratch / "state"})
+    late, _ = world.attempt(number=4)
+    assert late.restore(ON) is None
+    pod.folder.commit_checkpoint(6, {}, entries=entries)
+    assert world.steps(pod) == [6]
+    assert later.committed == 0
+
+
+def test_the_rows_of_a_reference_outlast_a_store_that_is_away_for_a_moment(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELM_TIME_SCALE", "0.001")
+    first, pod = world.attempt()
+    answers, away = world.store.list, [TemporaryFailure(STORE_UNAVAILABLE, "the store does not answer")] * 2
+
+    def sometimes(prefix: str) -> Any:
+        if away:
+            raise away.pop()
+        return answers(prefix)
+
+    monkeypatch.setattr(world.store, "list", sometimes)
+    first.commit_reference(TABLE, whole=False)
+    assert not away
+    assert world.steps(pod) == [0]
 
 
 def test_nothing_is_removed_where_all_can_be_gone_on_from(world: World) -> None:
