@@ -41,6 +41,8 @@ PROBE_LENGTHS = (*(pair.tokens for pair in PROBE), sum(pair.tokens for pair in P
 def check_packing(module: ResponseLogProbs, device: torch.device, sizes: PackSizes = AS_THEY_ARE) -> None:
     """Raise InvalidInput (`UnsupportedModel`) unless two packed pairs give what each of their responses gives alone.
 
+    And `DamagedModel` where it gives no numbers.
+
     Alone by the same kernels: a layer that mixes neighbouring tokens other than by the attention that we replace
     (convolution, state space, an implementation of its own) would let responses see each other. Alone by transformers'
     own attention and head: what ours leave out (a mask, a bias, a cap) would be trained on without a word. And in
@@ -62,6 +64,8 @@ def check_packing(module: ResponseLogProbs, device: torch.device, sizes: PackSiz
             module.eval()
             with _stock_attention(module):
                 stock = torch.cat([module(each.to(device), stock=True) for each in alone])
+    if not bool(ours.isfinite().all()):
+        raise InvalidInput("DamagedModel", "spec.model: it gives log-probabilities that are no numbers")
     dtype = next(module.parameters()).dtype
     _require_equal(
         packed,
