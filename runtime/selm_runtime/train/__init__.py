@@ -7,7 +7,8 @@ loop.py         what a rank does, top to bottom, in its surroundings.py
 batches.py      which pairs each step, rank and micro-batch holds (pure)
 objectives/     one pure module an objective, and their registry
 packing.py, attention.py, logprobs.py, model.py   from pairs to summed log-probs, nothing padded
-reference.py, anchor.py   the reference's log-probs, and the check that the first step starts from them
+architecture.py, probe.py   which models are computed as transformers computes them, by config, by shapes, by values
+reference.py, reference_pass.py, anchor.py   the reference's log-probs, and the check that the first step starts from them
 compiled.py, compiler.py   layers compiled by torch.compile, for packs of a few lengths
 lora.py, quantized.py   adapters in place of all weights, which then may be held in four bits
 engine.py       DeepSpeed
